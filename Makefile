@@ -1,0 +1,43 @@
+# Everything runs in an environment of its own; only Python >= 3.11 and make are needed beforehand.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# One thread: more of them gain little on two cores, and two such processes side by side slow each other down.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help install demo test check format clean
+
+help:
+	@echo "make demo     draw a small set, train the supervised control and Soft Teacher on it, compare them"
+	@echo "make test     check and test everything"
+	@echo "make check    format, lint, types, and which way imports point"
+	@echo "make format   let the formatter change the files"
+	@echo "make clean    delete the environment and the demo's runs"
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'softdet needs Python 3.11 or newer; run: make PYTHON=python3.12 ...')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@
+
+demo: install
+	$(BIN)/python bench/demo.py
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_floors.py
+
+test: check
+	$(BIN)/python -m pytest
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) runs/demo

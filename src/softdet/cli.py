@@ -1,0 +1,301 @@
+"""The command `softdet`; a few lines a command, the work is below."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+import softdet
+from softdet import build
+from softdet.config import Config, describe, keys, load_config, save_config
+from softdet.data.coco_release import prepare_coco
+from softdet.data.index import Index
+from softdet.data.index_writing import Written
+from softdet.data.splits import split_index
+from softdet.data.synthetic import write_synthetic
+from softdet.engine.detector import read_card
+from softdet.engine.evaluation import describe_metrics, device_for
+from softdet.engine.metrics import load_truth
+from softdet.engine.prediction import predict as predict_images
+from softdet.engine.run import RunFolder
+from softdet.engine.run_comparison import compare as compare_runs
+from softdet.engine.torchvision_weights import save_converted
+from softdet.engine.validation import evaluate_best, evaluate_files, kept_detections_are_fresh
+from softdet.errors import ConfigError, SoftdetError
+from softdet.files import write_json
+
+app = typer.Typer(
+    name="softdet",
+    help="Train an object detector from a few labeled images and a folder of unlabeled ones.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+prepare_app = typer.Typer(help="Write the lists of images that training reads.", no_args_is_help=True)
+app.add_typer(prepare_app, name="prepare")
+console = Console(highlight=False)
+
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Change keys of the config.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        console.print(f"softdet {softdet.__version__}")
+        raise typer.Exit
+
+
+@prepare_app.command("coco")
+def prepare_coco_command(
+    root: Annotated[Path, typer.Option(help="Folder of the COCO release: annotations/ and the image folders.")],
+    out: Annotated[Path, typer.Option(help="Where to write the lists.")] = Path("data"),
+) -> None:
+    """Turn the official COCO files, whichever release is there, into softdet's lists."""
+    _print_written(prepare_coco(root, out))
+
+
+@prepare_app.command("split")
+def prepare_split_command(
+    file: Annotated[Path, typer.Argument(help="A labeled COCO JSON.")],
+    percent: Annotated[float, typer.Option(help="How much of it stays labeled.")] = 10,
+    fold: Annotated[int, typer.Option(help="Seed of the draw.")] = 1,
+    val: Annotated[float, typer.Option(help="Share of the images to set aside for validation first.")] = 0.0,
+    out: Annotated[Path | None, typer.Option(help="Where to write; left out: beside the file.")] = None,
+) -> None:
+    """Split a labeled list into labeled and unlabeled images, as mmdetection does, for experiments."""
+    _print_written(split_index(file, percent=percent, fold=fold, validation_share=val, out=out))
+
+
+@prepare_app.command("synthetic")
+def prepare_synthetic_command(
+    out: Annotated[Path, typer.Option(help="Where to write.")],
+    labeled: Annotated[int, typer.Option(help="Labeled images.")] = 40,
+    unlabeled: Annotated[int, typer.Option(help="Unlabeled images.")] = 400,
+    valid: Annotated[int, typer.Option(help="Validation images.")] = 200,
+    side: Annotated[int, typer.Option(help="Their side in pixels.")] = 128,
+    seed: Annotated[int, typer.Option(help="Other numbers give other scenes.")] = 0,
+) -> None:
+    """Draw a small detection set to try everything on."""
+    write_synthetic(out, num_labeled=labeled, num_unlabeled=unlabeled, num_valid=valid, side=side, seed=seed)
+    console.print(f"wrote {labeled} labeled, {unlabeled} unlabeled and {valid} validation images to {out}")
+
+
+@app.command()
+def train(
+    overrides: Overrides = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file, such as configs/coco.yaml.")] = None,
+    supervised: Annotated[
+        bool, typer.Option("--supervised", help="The control: labeled images alone, everything else the same.")
+    ] = False,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the run in this folder, exactly where it stopped.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in exp_path.")] = False,
+) -> None:
+    """Train, then test the best detector on the validation images."""
+    if resume is not None:
+        if config or overrides or supervised or overwrite:
+            raise ConfigError("--resume RUN goes on with the config that RUN was started with; give nothing beside it")
+        settings = load_config(RunFolder(resume).config, [f"model.exp_path={resume.absolute()}"])
+    elif config is not None:
+        settings = load_config(config, [*(overrides or []), *(["soft_teacher.enabled=false"] if supervised else [])])
+    else:
+        raise ConfigError("give --config FILE to start a run, or --resume RUN to go on with one")
+    fabric = build.make_fabric(settings)
+    fabric.launch()
+    run = RunFolder(settings.model.exp_path)
+    run.claim(fabric, resume=resume is not None, overwrite=overwrite)
+    data = build.load_data(settings)
+    if fabric.is_global_zero:
+        save_config(settings, run.config)
+        run.write_environment(fabric.device)
+        console.print(_plan(settings, data, fabric.device.type))
+    trainer = build.make_trainer(settings, fabric, data, resume=resume is not None)
+    if trainer.fit() and fabric.is_global_zero:
+        test(settings, data.valid)
+
+
+def test(settings: Config, valid: Index) -> None:
+    """Load the run's best detector from its file, infer over the validation images and print the result."""
+    run = RunFolder(settings.model.exp_path)
+    metrics = evaluate_best(
+        run, settings.data.valid, valid, device=_device(settings), batch_size=settings.inference.batch_size
+    )
+    _print_metrics(metrics, f"{run.best}")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path | None, typer.Argument(help="A run folder, or a config file that names one.")] = None,
+    config: Annotated[Path | None, typer.Option(help="The same, as an option.")] = None,
+    rerun: Annotated[
+        bool, typer.Option("--rerun", help="Infer anew, even if the kept detections are those of the best detector.")
+    ] = False,
+    truth: Annotated[Path | None, typer.Option(help="Score a detections file: its COCO ground truth.")] = None,
+    detections: Annotated[Path | None, typer.Option(help="Score a detections file: COCO results.")] = None,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")] = None,
+) -> None:
+    """Give the mAP of a run on its validation images, or of any COCO detections file."""
+    if (truth is None) != (detections is None):
+        raise ConfigError("--truth and --detections go together")
+    if truth is not None and detections is not None:
+        metrics = evaluate_files(truth, detections)
+        _print_metrics(metrics, str(detections))
+    else:
+        place = run or config
+        if place is None:
+            raise ConfigError("give a run folder, or --truth GT.json --detections DT.json")
+        metrics = _evaluate_run(place, rerun)
+    if json_out is not None:
+        write_json(json_out, metrics)
+
+
+def _evaluate_run(place: Path, rerun: bool) -> dict[str, Any]:
+    overrides = [f"model.exp_path={place.absolute()}"] if place.is_dir() else []
+    settings = load_config(RunFolder(place).config if place.is_dir() else place, overrides)
+    folder = RunFolder(settings.model.exp_path)
+    folder.require_result()
+    keeps = kept_detections_are_fresh(folder) and not rerun
+    index = None if keeps else build.load_valid(settings, read_card(folder.best).class_names)
+    metrics = evaluate_best(
+        folder, settings.data.valid, index, device=_device(settings), batch_size=settings.inference.batch_size
+    )
+    _print_metrics(metrics, f"{folder.best}" + (" (kept detections)" if keeps else ""))
+    return metrics
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="A run folder, such as the supervised control.")],
+    after: Annotated[Path, typer.Argument(help="Another run folder on the same data.")],
+    weights: Annotated[
+        str, typer.Option(help="`last`: no run picks its luckiest evaluation; `best`: what each run ships.")
+    ] = "last",
+    out: Annotated[Path | None, typer.Option(help="Picture to write; left out: comparison.png in AFTER.")] = None,
+) -> None:
+    """Compare two runs on the validation images of the second: mAP, the gain and its 95% interval, a picture."""
+    if weights not in ("last", "best"):
+        raise ConfigError(f"--weights {weights}: it is last or best")
+    runs = [RunFolder(before), RunFolder(after)]
+    first, second = (run.last if weights == "last" else run.best for run in runs)
+    settings = load_config(runs[1].config)
+    result = compare_runs(
+        first,
+        second,
+        build.load_valid(settings, read_card(second).class_names),
+        load_truth(settings.data.valid),
+        device=_device(settings),
+        batch_size=settings.inference.batch_size,
+    )
+    table = Table("run", "mAP", "AP50", "AP75", title=f"{result.after['num_images']} validation images")
+    for run, metrics in zip(runs, (result.before, result.after), strict=True):
+        table.add_row(escape(str(run.path)), *(f"{100 * metrics[key]:.1f}" for key in ("AP", "AP50", "AP75")))
+    console.print(table)
+    gain = result.gain
+    console.print(
+        f"gain {100 * gain.difference:+.1f} mAP (95% interval {100 * gain.low:+.1f}..{100 * gain.high:+.1f}, "
+        "paired bootstrap over images)"
+    )
+    picture = out or runs[1].path / "comparison.png"
+    result.picture.save(picture)
+    console.print(f"truth, before and after, a row each: {picture}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder, or a detector's .safetensors file.")],
+    sources: Annotated[list[Path], typer.Argument(help="Images and folders of images.")],
+    out: Annotated[Path, typer.Option(help="Where to write drawings and detections.json.")] = Path("predictions"),
+    threshold: Annotated[
+        float | None, typer.Option(help="Lowest score; left out: the operating point stored in the detector.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 8,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Don't use a GPU.")] = False,
+) -> None:
+    """Detect in images: draw the boxes and write them as COCO JSON."""
+    weights = RunFolder(run).best if run.is_dir() else run
+    entries = predict_images(
+        weights, sources, out, threshold=threshold, device=device_for(not cpu), batch_size=batch_size
+    )
+    console.print(f"{len(entries)} boxes; drawings and detections.json are in {out}")
+
+
+@app.command()
+def explain(
+    key: Annotated[str | None, typer.Argument(help="SECTION or SECTION.KEY; left out: all keys.")] = None,
+) -> None:
+    """Say what a key of the config does, what it may be and what it is if left out."""
+    for each in [key] if key else keys():
+        console.print(describe(each), markup=False, soft_wrap=True)
+
+
+convert_app = typer.Typer(help="Make other libraries' weights into a start for training.", no_args_is_help=True)
+app.add_typer(convert_app, name="convert")
+
+
+@convert_app.command("torchvision")
+def convert_torchvision(
+    file: Annotated[Path, typer.Argument(help="torchvision's retinanet_resnet50_fpn_v2 weights (.pth).")],
+    out: Annotated[Path, typer.Option(help="The detector's file to write.")] = Path("retinanet_r50_coco.safetensors"),
+) -> None:
+    """Convert torchvision's COCO-trained RetinaNet, to start from with model.is_finetune=True."""
+    save_converted(file, out)
+    console.print(f"wrote {out}; train with model.model_path={out} model.is_finetune=True basenet.arch=Res50")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command; a mistake in the input is told without a traceback and ends with 2."""
+    try:
+        app(argv)
+    except SoftdetError as error:
+        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(2)
+
+
+def _device(settings: Config) -> torch.device:
+    ids = settings.cuda.gpu_id
+    return device_for(settings.cuda.using, ids if isinstance(ids, int) else ids[0])
+
+
+def _plan(settings: Config, data: build.Data, device: str) -> str:
+    num_steps = build.count_steps(settings, len(data.train))
+    lines = [
+        f"device: {device}",
+        f"labeled: {len(data.train)} images, {sum(len(r.labels) for r in data.train.images)} boxes, "
+        f"{len(data.train.class_names)} classes; validation: {len(data.valid)} images",
+    ]
+    if data.unlabeled is None:
+        lines.append(f"supervised control: {num_steps} steps")
+    else:
+        burn_in = build.count_burn_in(settings, num_steps)
+        lines.append(f"unlabeled: {len(data.unlabeled)} images; {num_steps} steps, of which {burn_in} burn-in")
+    for index in (data.train, data.valid):
+        if index.dropped:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in index.dropped.items())
+            lines.append(f"left out boxes of {index.source}: {reasons}")
+    return "\n".join(lines)
+
+
+def _print_metrics(metrics: dict[str, Any], title: str) -> None:
+    console.print(describe_metrics(metrics, title), markup=False, soft_wrap=True)
+    table = Table("class", "boxes", "AP", "AP50")
+    for row in metrics["per_class"]:
+        shown = [f"{100 * row[key]:.1f}" if row[key] >= 0 else "-" for key in ("AP", "AP50")]
+        table.add_row(escape(str(row["name"])), str(row["num_boxes"]), *shown)
+    console.print(table)
+
+
+def _print_written(files: list[Written]) -> None:
+    table = Table("file", "images", "boxes", "note")
+    for file in files:
+        table.add_row(escape(str(file.path)), str(file.num_images), str(file.num_boxes), escape(file.note))
+    console.print(table)

@@ -1,0 +1,75 @@
+"""From YAML to a checked config, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from softdet.config.explain import explain_errors, plain
+from softdet.config.schema import Config
+from softdet.errors import ConfigError
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file, change keys of it, and check everything.
+
+    Args:
+        path: `.yaml` or `.yml`.
+        overrides: `section.key=value`, the value in YAML.
+
+    Raises:
+        ConfigError: with the dotted path, the value, what is allowed and, for an unknown key, the nearest one.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no config file {path}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: a config holds sections ({', '.join(Config.model_fields)}); found {content!r}")
+    return parse_config(content, overrides, source=str(path))
+
+
+def parse_config(content: dict[str, Any], overrides: Sequence[str] = (), source: str = "config") -> Config:
+    """Check a config that is already a dictionary; see `load_config`."""
+    # A section that is there but empty (`params:` and nothing below it) is None to YAML.
+    merged = {
+        section: dict(keys or {}) if keys is None or isinstance(keys, dict) else keys
+        for section, keys in content.items()
+    }
+    for override in overrides:
+        _override(merged, override)
+    try:
+        return Config.model_validate(_without_none_words(merged))
+    except ValidationError as error:
+        raise ConfigError(explain_errors(error, source)) from error
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write a config so that `load_config` gives it back, wherever the command is then run: paths become absolute."""
+    path.write_text(yaml.safe_dump(plain(config.model_dump()), sort_keys=False), encoding="utf-8")
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not (equals and dot and name):
+        raise ConfigError(f"override {override!r}: write section.key=value, for example soft_teacher.ema_decay=0.999")
+    try:
+        content.setdefault(section, {})[name] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is not valid YAML ({error})") from error
+    except TypeError as error:
+        raise ConfigError(f"{section} holds keys; found {content[section]!r}, so {override!r} has no place") from error
+
+
+def _without_none_words(value: Any) -> Any:
+    """The seed's files write None, which YAML reads as a word; `none` stays one, since some keys may be that."""
+    if isinstance(value, dict):
+        return {key: _without_none_words(item) for key, item in value.items()}
+    return None if value == "None" else value

@@ -1,0 +1,242 @@
+"""Every key, its type, its range, its default and what it does: one model per YAML section."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+
+
+def _parse_size(value: Any) -> Any:
+    """Read `320x320` (rows x cols), a pair, or one number for a square."""
+    if isinstance(value, str):
+        parts = value.lower().replace(" ", "").split("x")
+        if not all(part.isdigit() for part in parts):
+            raise ValueError("write rows x columns, for example 320x320")
+        value = [int(part) for part in parts]
+    if isinstance(value, int):
+        value = [value]
+    return tuple(value) * 2 if isinstance(value, list) and len(value) == 1 else value
+
+
+def _check_size(value: tuple[int, int]) -> tuple[int, int]:
+    if any(side < 64 or side % 32 for side in value):
+        raise ValueError(
+            "both sides must be multiples of 32 and at least 64, the stride of the pyramid's deepest stage"
+        )
+    return value
+
+
+def _check_range(value: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < value[0] <= value[1] < math.inf:
+        raise ValueError("write [low, high] with 0 < low <= high")
+    return value
+
+
+def _check_weak_scale(value: tuple[float, float]) -> tuple[float, float]:
+    if value[1] > 1:
+        raise ValueError("must stay at or below 1: what the teacher's view crops away becomes background")
+    return value
+
+
+def _check_gpus(value: int | tuple[int, ...]) -> int | tuple[int, ...]:
+    if isinstance(value, tuple) and (not value or len(set(value)) < len(value)):
+        raise ValueError("write one number or a list of different ones, for example 0 or [0, 1]")
+    return value
+
+
+ImageSize = Annotated[tuple[int, int], BeforeValidator(_parse_size), AfterValidator(_check_size)]
+ScaleRange = Annotated[tuple[float, float], AfterValidator(_check_range)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
+
+class DataConfig(_Section):
+    """Which images."""
+
+    train: Path = Field(description="Labeled images: a COCO JSON index.")
+    valid: Path = Field(description="Images to evaluate on, never trained on: a COCO JSON index.")
+    unlabeled: Path | None = Field(
+        None, description="Unlabeled images: a folder, or a COCO JSON index whose boxes are never read."
+    )
+    root: Path | None = Field(
+        None, description="Folder of the images; tried after the index's own folder and its `images/`."
+    )
+    cache_gb: NotNegative = Field(
+        2.0, description="Keep decoded images in memory up to so many GB in each process; 0 for never."
+    )
+
+
+class BasenetConfig(_Section):
+    """The backbone."""
+
+    arch: str = Field("Res50", description="Res18/34/50/101/152 or any timm feature backbone by its name.")
+    pretrained: bool | Path = Field(
+        True, description="ImageNet weights: True downloads them, a path loads a local file, False starts from scratch."
+    )
+    lr_backbone: NotNegative = Field(1e-4, description="Learning rate of the backbone.")
+    frozen_stages: CountOrZero | Literal["auto"] = Field(
+        "auto",
+        description="How many of the first feature stages (strides 2, 4, ...) never learn. "
+        "auto: 2 with pretrained weights, 0 from scratch.",
+    )
+    frozen_batchnorm: bool | Literal["auto"] = Field(
+        "auto",
+        description="Fix the statistics and affine of the backbone's BatchNorm. "
+        "auto: with pretrained weights, since batches of 8 estimate them badly.",
+    )
+
+
+class OptimizerConfig(_Section):
+    """How the weights move."""
+
+    which: Literal["Adam", "AdamW", "SGD"] = Field("Adam", description="SGD has momentum .9.")
+    lr: Positive = Field(1e-4, description="Learning rate of all but the backbone.")
+    weight_decay: NotNegative = Field(
+        1e-4, description="As that optimizer defines it (L2 for Adam and SGD), not on norms and biases."
+    )
+    schedule: Literal["constant", "step", "cosine"] = Field(
+        "constant", description="Learning rate over the run; step divides it by 10 at each milestone."
+    )
+    milestones: tuple[Share, ...] = Field((0.67, 0.89), description="For step: parts of the run.")
+    warmup_steps: CountOrZero = Field(100, description="The learning rate grows linearly over so many steps.")
+    clip_norm: NotNegative = Field(10.0, description="Largest norm of all gradients together; 0 for no limit.")
+
+
+class ParamsConfig(_Section):
+    """The run."""
+
+    batch_size: Count = Field(8, description="Labeled images per optimizer step over all GPUs together.")
+    epoch: Count = Field(30, description="Passes over data.train.")
+    random_seed: CountOrZero = Field(3000, description="Of weights, order and augmentation.")
+    image_size: ImageSize = Field((320, 320), description="Rows x columns of the canvas.")
+    classes: Path | None = Field(
+        None, description="File with one class name a line; left out: the classes of data.train."
+    )
+    data_worker: CountOrZero = Field(0, description="Loader processes for each of the two lists; 0: none.")
+    iterations: Count | None = Field(None, description="Optimizer steps; overrides epoch.")
+    accumulate: Count = Field(
+        1, description="Micro-batches per step: the same gradients with less memory. Divides batch_size / GPUs."
+    )
+    resize: Literal["letterbox", "stretch"] = Field(
+        "letterbox", description="Keep the images' shape and fill with grey, or stretch them to the canvas."
+    )
+    flip: Share = Field(0.5, description="Probability of a horizontal flip.")
+    scale: ScaleRange = Field(
+        (0.6, 1.25), description="Scale jitter of labeled and strong views; 1 just fits the canvas."
+    )
+    colour: bool = Field(True, description="One of Soft Teacher's nine colour operations on labeled images.")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
+        "32-true", description="Number format on GPUs; the CPU always computes in 32 bits."
+    )
+    evaluate_every: CountOrZero = Field(
+        0, description="Steps between evaluations on data.valid; 0: ten times a run. The last step always evaluates."
+    )
+    checkpoint_every: CountOrZero = Field(0, description="Steps between checkpoints; 0: with each evaluation.")
+    log_every: Count = Field(20, description="Steps between rows of metrics.csv.")
+    tensorboard: bool = Field(False, description="Also write TensorBoard files (pip install 'softdet[tensorboard]').")
+
+
+class SoftTeacherConfig(_Section):
+    """The method."""
+
+    enabled: bool = Field(True, description="False trains the supervised control; --supervised says the same.")
+    pseudo_cls_th: Share = Field(0.9, description="Teach the class of the teacher's boxes above this score.")
+    unsup_loss_weight: NotNegative = Field(1.0, description="Weight of the unlabeled images' losses.")
+    ema_decay: Share = Field(0.99, description="The share of the teacher that is kept at each step.")
+    pseudo_box_th: Share | None = Field(
+        None, description="Teach the place of boxes above this score, if agreed upon; left out: pseudo_cls_th."
+    )
+    unlabeled_ratio: Positive = Field(1.0, description="Unlabeled images per labeled one in a step.")
+    burn_in_steps: CountOrZero | None = Field(
+        None, description="Steps on labeled images alone; left out: a fifth of the run, at most 5,000."
+    )
+    ramp_steps: CountOrZero = Field(0, description="The weight grows over so many steps after the burn-in.")
+    background: Literal["soft", "ignore", "none"] = Field(
+        "soft",
+        description="soft: background weighs 1 - the teacher's highest score there; ignore: anchors near doubtful "
+        "boxes are left out; none: all of it is believed.",
+    )
+    doubtful_th: Share = Field(0.3, description="For background=ignore: the lowest score of a doubtful box.")
+    box_reliability: Literal["cluster", "anchors", "none"] = Field(
+        "cluster",
+        description="Where a box's uncertainty is read: the boxes that suppression merged, the ten nearest anchors, "
+        "or nowhere.",
+    )
+    uncertainty_th: NotNegative | None = Field(
+        None, description="Largest box uncertainty that still teaches; left out: read off the teacher's recent boxes."
+    )
+    empty_image_weight: Share = Field(
+        0.0, description="Weight of an unlabeled image without any pseudo box: pure background teaches to see nothing."
+    )
+    weak_scale: Annotated[ScaleRange, AfterValidator(_check_weak_scale)] = Field(
+        (0.8, 1.0), description="Scale of the teacher's view; at most 1, so that it never crops."
+    )
+    translate: Share = Field(0.1, description="Largest shift of the strong view, in parts of the canvas.")
+    rotate: NotNegative = Field(0.0, description="Largest rotation of the strong view, in degrees.")
+    shear: NotNegative = Field(0.0, description="Largest shear of the strong view, in degrees.")
+    strong_colour: bool = Field(True, description="One of the nine colour operations on the strong view.")
+    erase: bool = Field(True, description="Erase 1 to 4 squares of the strong view.")
+
+
+class InferenceConfig(_Section):
+    """Detection after training, in evaluate and in predict."""
+
+    cls_th: Share = Field(0.05, description="Lowest score of a detection.")
+    nms_th: Share = Field(0.5, description="Boxes of one class that overlap more (IoU) are one.")
+    top_k: Count = Field(1000, description="The highest (box, class) pairs of an image that enter suppression.")
+    batch_size: Count = Field(8, description="Images per forward pass.")
+
+
+class ModelConfig(_Section):
+    """The detector, where it starts and where it goes."""
+
+    model_path: Path | None = Field(None, description="Weights of a whole detector to start from.")
+    exp_path: Path = Field(Path("runs/softdet"), description="The run folder.")
+    is_finetune: bool = Field(
+        False, description="With model_path: the classes may differ; only what depends on them starts anew."
+    )
+    fpn_channels: Annotated[int, Field(ge=8, multiple_of=8)] = Field(
+        256, description="Channels of the feature pyramid and the heads."
+    )
+    head_convs: CountOrZero = Field(4, description="3x3 convolutions in each head.")
+    anchor_sizes: tuple[Positive, Positive, Positive, Positive, Positive] = Field(
+        (32, 64, 128, 256, 512), description="Base side of the anchors on P3 to P7, in pixels of the canvas."
+    )
+    anchor_octaves: tuple[Positive, ...] = Field(
+        (1.0, 2 ** (1 / 3), 2 ** (2 / 3)), min_length=1, description="Multiples of the base side on each level."
+    )
+    anchor_ratios: tuple[Positive, ...] = Field((0.5, 1.0, 2.0), min_length=1, description="Height / width.")
+
+
+class CudaConfig(_Section):
+    """The devices."""
+
+    using: bool = Field(True, description="Take CUDA, else Apple's MPS, else the CPU; False: the CPU.")
+    gpu_id: Annotated[CountOrZero | tuple[CountOrZero, ...], AfterValidator(_check_gpus)] = Field(
+        0, description="One GPU by its number, or a list for data-parallel training."
+    )
+    num_nodes: Count = Field(1, description="Machines that train together (started with torchrun).")
+
+
+class Config(_Section):
+    """All sections."""
+
+    data: DataConfig
+    basenet: BasenetConfig = BasenetConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    params: ParamsConfig = ParamsConfig()
+    soft_teacher: SoftTeacherConfig = SoftTeacherConfig()
+    inference: InferenceConfig = InferenceConfig()
+    model: ModelConfig = ModelConfig()
+    cuda: CudaConfig = CudaConfig()

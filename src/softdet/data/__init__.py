@@ -1,0 +1,1 @@
+"""From files to batches: the COCO-JSON index, splits, datasets, loaders, views, and a synthetic set."""

@@ -1,0 +1,197 @@
+"""Views of stored images. Every draw is a pure function of (seed, step, position in the global batch, branch).
+
+So a run that resumes, or that is cut over more processes or micro-batches, sees the very same views.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from softdet.data.colour import GREY, ColourDraw, apply_colour, draw_colour, draw_erasures, erase
+from softdet.ops.affine import transform_boxes, warp
+from softdet.ops.boxes import clip_boxes, visible_share
+from softdet.structures import AugmentedBatch, Targets, TrainBatch, UnlabeledBatch, View
+
+Branch = Literal["labeled", "weak", "strong"]
+_BRANCH_NUMBER: dict[Branch, int] = {"labeled": 1, "weak": 2, "strong": 3}
+
+# An object of which less is visible is neither taught nor called background (METHOD, trap 5).
+MIN_VISIBLE_SHARE = 0.3
+_MIN_SIDE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How one branch looks at an image.
+
+    Attributes:
+        flip: probability of a horizontal flip.
+        scale: range of the scale, relative to the picture that just fits the canvas.
+        translate: largest shift in parts of the canvas, on top of the random place in the canvas.
+        rotate: largest angle in degrees.
+        shear: largest angle in degrees.
+        colour: whether one of the nine colour operations is drawn.
+        erase: whether squares are erased.
+    """
+
+    flip: float = 0.5
+    scale: tuple[float, float] = (1.0, 1.0)
+    translate: float = 0.0
+    rotate: float = 0.0
+    shear: float = 0.0
+    colour: bool = False
+    erase: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Augmenter:
+    """Turns stored images into the views that teacher and student see.
+
+    Attributes:
+        labeled: for labeled images.
+        weak: for unlabeled images, before the teacher; its scale stays at or below 1, so that it never crops.
+        strong: for the same images, before the student.
+        size: rows and columns of the canvas.
+        seed: of the run.
+    """
+
+    labeled: Policy
+    weak: Policy
+    strong: Policy
+    size: tuple[int, int]
+    seed: int
+
+    def __call__(self, batch: TrainBatch) -> AugmentedBatch:
+        """Draw and make the views of one micro-batch, on the device that it is on."""
+        labeled = self._view(batch.labeled, self.labeled, "labeled", batch.step)
+        targets = tuple(
+            project(target, matrix, self.size)
+            for target, matrix in zip(batch.labeled.targets, labeled.matrices, strict=True)
+        )
+        if batch.unlabeled is None:
+            return AugmentedBatch(batch.step, labeled, targets, batch.labeled.readable)
+        return AugmentedBatch(
+            batch.step,
+            labeled,
+            targets,
+            batch.labeled.readable,
+            self._view(batch.unlabeled, self.weak, "weak", batch.step),
+            self._view(batch.unlabeled, self.strong, "strong", batch.step),
+            batch.unlabeled.readable,
+        )
+
+    def _view(self, batch: UnlabeledBatch, policy: Policy, branch: Branch, step: int) -> View:
+        stored_height, stored_width = batch.images.shape[-2:]
+        draws = [
+            draw(policy, self.seed, step, position, branch, (rows, columns), (stored_height, stored_width), self.size)
+            for position, (rows, columns) in zip(batch.positions.tolist(), batch.content.tolist(), strict=True)
+        ]
+        matrices = torch.from_numpy(np.stack([d.matrix for d in draws])).to(batch.images.device, torch.float32)
+        clean = warp(batch.images.float() / 255, matrices, self.size, fill=GREY)
+        images = clean
+        if policy.colour:
+            images = apply_colour(images, [d.colour for d in draws])
+        if policy.erase:
+            images = erase(images, torch.from_numpy(np.stack([d.erasures for d in draws])))
+        return View(images, matrices, clean)
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What was drawn for one image.
+
+    Attributes:
+        matrix: (3, 3) float64 from stored pixels to view pixels.
+        colour: the colour operation.
+        erasures: (4, 3), see `colour.draw_erasures`.
+    """
+
+    matrix: np.ndarray
+    colour: ColourDraw
+    erasures: np.ndarray
+
+
+def draw(
+    policy: Policy,
+    seed: int,
+    step: int,
+    position: int,
+    branch: Branch,
+    content: tuple[int, int],
+    stored: tuple[int, int],
+    size: tuple[int, int],
+) -> Draw:
+    """Draw one image's view.
+
+    Args:
+        policy: the branch's ranges.
+        seed: of the run.
+        step: the optimizer step.
+        position: the image's place in the global batch.
+        branch: whose view it is.
+        content: rows and columns of the picture inside the stored image.
+        stored: rows and columns of the stored image.
+        size: rows and columns of the view.
+
+    Returns:
+        The draw. All numbers are drawn whatever the policy uses, so that an ablation changes only what it names.
+    """
+    rng = np.random.default_rng([seed, step, position, _BRANCH_NUMBER[branch]])
+    flips = rng.random() < policy.flip
+    scale = rng.uniform(*policy.scale)
+    place = rng.random(2)
+    shift = rng.uniform(-policy.translate, policy.translate, 2)
+    angle, shear_x, shear_y = np.radians(rng.uniform(-1, 1, 3) * (policy.rotate, policy.shear, policy.shear))
+    colour = draw_colour(rng)
+    erasures = draw_erasures(rng)
+
+    height, width = size
+    zoom_x, zoom_y = scale * width / stored[1], scale * height / stored[0]
+    content_height, content_width = content[0] * zoom_y, content[1] * zoom_x
+    # A picture smaller than the canvas lies anywhere inside it; a larger one is cropped anywhere.
+    left = place[0] * (width - content_width) + shift[0] * width
+    top = place[1] * (height - content_height) + shift[1] * height
+    matrix = np.array([[zoom_x, 0, left], [0, zoom_y, top], [0, 0, 1.0]])
+    if policy.rotate or policy.shear:
+        matrix = _about(left + content_width / 2, top + content_height / 2, angle, shear_x, shear_y) @ matrix
+    if flips:
+        matrix = np.array([[-1.0, 0, width], [0, 1, 0], [0, 0, 1]]) @ matrix
+    return Draw(matrix, colour, erasures)
+
+
+def _about(x: float, y: float, angle: float, shear_x: float, shear_y: float) -> np.ndarray:
+    """Rotation and shear that leave the point (x, y) where it is."""
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = turn @ np.array([[1, np.tan(shear_x)], [np.tan(shear_y), 1]])
+    matrix = np.eye(3)
+    matrix[:2, :2] = linear
+    matrix[:2, 2] = np.array([x, y]) - linear @ np.array([x, y])
+    return matrix
+
+
+def project(targets: Targets, matrix: Tensor, size: tuple[int, int]) -> Targets:
+    """Move targets into another view.
+
+    Args:
+        targets: in pixels of the view that `matrix` starts from.
+        matrix: (3, 3).
+        size: rows and columns of the view that it leads to.
+
+    Returns:
+        Targets clipped to that view. Boxes of which less than 30% is visible, or less than a pixel, become ignored.
+    """
+    moved = transform_boxes(targets.boxes, matrix)
+    clipped = clip_boxes(moved, size)
+    sides = clipped[:, 2:] - clipped[:, :2]
+    taught = (visible_share(moved, size) >= MIN_VISIBLE_SHARE) & (sides >= _MIN_SIDE).all(1)
+    ignored = torch.cat([clip_boxes(transform_boxes(targets.ignored, matrix), size), clipped[~taught]])
+    return Targets(clipped[taught], targets.labels[taught], ignored[_has_area(ignored)])
+
+
+def _has_area(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2:] > boxes[:, :2]).all(1)

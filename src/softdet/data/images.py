@@ -1,0 +1,102 @@
+"""One image file of any size and mode, as a uint8 canvas and the map that leads there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from softdet.errors import DataError
+
+Resize = Literal["letterbox", "stretch"]
+_GREY = 128  # as `colour.GREY`, in bytes
+_MORE_THAN_BYTES = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I", "F"})
+_EXIF_ORIENTATION = 0x0112
+
+
+def read_image(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
+    """Read an image of any mode as RGB, upright.
+
+    Args:
+        path: the file.
+        size: rows and columns that an index states for it. EXIF orientation is applied where they match the rotated
+            size, and not where they match the stored one; without an index it is always applied.
+
+    Returns:
+        An RGB image.
+
+    Raises:
+        DataError: the file is missing, no image, cut off, or matches `size` neither way.
+    """
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            return _as_rgb(_orient(opened, path, size))
+    except DataError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such image. Was it moved since the index was written?") from error
+    # Damaged bytes make the decoders raise nearly anything, struct.error and TypeError among it.
+    except Exception as error:
+        raise DataError(
+            f"{path}: can't be read as an image ({error or type(error).__name__}). Is the file cut off, or no picture? "
+            "Replace it, or take it out of the list."
+        ) from error
+
+
+def to_canvas(image: Image.Image, canvas: tuple[int, int], resize: Resize) -> tuple[Tensor, tuple[int, int]]:
+    """Resize an image, antialiased, to fit a canvas.
+
+    Args:
+        image: RGB.
+        canvas: rows and columns.
+        resize: `letterbox` keeps the shape and fills the rest with grey, right and below; `stretch` fills the canvas.
+
+    Returns:
+        (3, *canvas) uint8, and the rows and columns that the picture takes of it.
+    """
+    height, width = canvas
+    rows, columns = height, width
+    if resize == "letterbox":
+        scale = min(height / image.height, width / image.width)
+        rows = min(height, max(1, round(image.height * scale)))
+        columns = min(width, max(1, round(image.width * scale)))
+    resized = image.resize((columns, rows), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    pixels = torch.full((3, height, width), _GREY, dtype=torch.uint8)
+    pixels[:, :rows, :columns] = torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+    return pixels, (rows, columns)
+
+
+def canvas_scale(size: tuple[int, int], content: tuple[int, int]) -> tuple[float, float]:
+    """The factors for x and y that lead from an image's own pixels to its place on the canvas."""
+    return content[1] / size[1], content[0] / size[0]
+
+
+def _orient(image: Image.Image, path: Path, size: tuple[int, int] | None) -> Image.Image:
+    upright = ImageOps.exif_transpose(image) if image.getexif().get(_EXIF_ORIENTATION, 1) != 1 else image
+    if size is None or (upright.height, upright.width) == size:
+        return upright
+    if (image.height, image.width) == size:
+        return image
+    raise DataError(
+        f"{path}: the index says {size[1]}x{size[0]} (width x height), the file has {image.width}x{image.height}"
+        + (f", upright {upright.width}x{upright.height}" if upright is not image else "")
+        + ". Was the image resized after it was labeled? Its boxes would lie elsewhere; restore the file or mend the index."
+    )
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in _MORE_THAN_BYTES:
+        # Pillow would clip at 255; an image that only uses 12 of its 16 bits still keeps its contrast here.
+        values = np.nan_to_num(np.asarray(image, dtype=np.float32)).clip(min=0)
+        white = max(float(values.max()), 1.0 if image.mode == "F" else 256.0)
+        image = Image.fromarray((values / white * 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layered = image.convert("RGBA")
+        white = Image.new("RGBA", layered.size, "white")
+        image = Image.alpha_composite(white, layered)
+    return image.convert("RGB")

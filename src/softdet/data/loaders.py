@@ -1,0 +1,173 @@
+"""Which image comes when. The order is a pure function of (seed, step), so a loader can start at any step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from softdet.data.datasets import ImageDataset, Sample
+from softdet.structures import LabeledBatch, TrainBatch, UnlabeledBatch
+
+_Batch = TypeVar("_Batch")
+_LABELED, _UNLABELED = 11, 12  # keep the two shuffles apart
+
+
+class Order:
+    """An endless shuffle: pass after pass over the images, each pass in an order of its own.
+
+    Args:
+        num_images: how many there are.
+        seed: of the run.
+        stream: tells shuffles of the same seed apart.
+    """
+
+    def __init__(self, num_images: int, seed: int, stream: int) -> None:
+        self.num_images = num_images
+        self.seed = seed
+        self.stream = stream
+        self._pass: tuple[int, np.ndarray] | None = None
+
+    def __getitem__(self, place: int) -> int:
+        """The image at a place of the endless sequence."""
+        number, offset = divmod(place, self.num_images)
+        if self._pass is None or self._pass[0] != number:
+            rng = np.random.default_rng([self.seed, self.stream, number])
+            self._pass = (number, rng.permutation(self.num_images))
+        return int(self._pass[1][offset])
+
+
+class StepSampler(Sampler[list[tuple[int, int]]]):
+    """The micro-batches of one rank, from one step to another.
+
+    Args:
+        order: of the images.
+        batch_size: images per optimizer step, over all ranks and micro-batches.
+        steps: the range of steps.
+        num_slices: ranks times micro-batches.
+        slices: which of them are this rank's.
+        first_step: the step at which the sequence starts (unlabeled images are first asked for after the burn-in).
+    """
+
+    def __init__(
+        self, order: Order, batch_size: int, steps: range, num_slices: int, slices: range, first_step: int = 0
+    ) -> None:
+        assert batch_size % num_slices == 0, "the config has checked it"
+        self.order = order
+        self.batch_size = batch_size
+        self.steps = steps
+        self.slice_size = batch_size // num_slices
+        self.slices = slices
+        self.first_step = first_step
+
+    def __len__(self) -> int:
+        return len(self.steps) * len(self.slices)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for step in self.steps:
+            start = (step - self.first_step) * self.batch_size
+            for number in self.slices:
+                positions = range(number * self.slice_size, (number + 1) * self.slice_size)
+                yield [(self.order[start + position], position) for position in positions]
+
+
+class _Placed(torch.utils.data.Dataset[tuple[Sample, int]]):
+    """Samples together with their position in the global batch."""
+
+    def __init__(self, images: ImageDataset) -> None:
+        self.images = images
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Sample, int]:
+        index, position = key
+        return self.images[index], position
+
+
+def train_batches(
+    labeled: ImageDataset,
+    unlabeled: ImageDataset | None,
+    steps: range,
+    *,
+    seed: int,
+    batch_size: int,
+    unlabeled_batch_size: int,
+    unlabeled_from: int,
+    accumulate: int = 1,
+    rank: int = 0,
+    world_size: int = 1,
+    num_workers: int = 0,
+) -> Iterator[list[TrainBatch]]:
+    """Yield, for each step, this rank's micro-batches.
+
+    Args:
+        labeled: images with targets.
+        unlabeled: images without, or None.
+        steps: the range of steps to serve.
+        seed: of the run.
+        batch_size: labeled images per step, over all ranks and micro-batches.
+        unlabeled_batch_size: unlabeled images per step, likewise.
+        unlabeled_from: the first step that asks for unlabeled images.
+        accumulate: micro-batches per step and rank.
+        rank: of this process.
+        world_size: number of processes.
+        num_workers: loader processes for each of the two kinds of images; 0 decodes in this one.
+
+    Law: the batches of all ranks and micro-batches, put together, are the one batch of a single process.
+    """
+    num_slices = world_size * accumulate
+    slices = range(rank * accumulate, (rank + 1) * accumulate)
+    later = range(max(steps.start, unlabeled_from), steps.stop)
+
+    labeled_order = Order(len(labeled), seed, _LABELED)
+    labeled_batches = _load(
+        labeled, StepSampler(labeled_order, batch_size, steps, num_slices, slices), _collate_labeled, num_workers
+    )
+    unlabeled_batches: Iterator[UnlabeledBatch] = iter(())
+    if unlabeled is not None and len(later) > 0:
+        order = Order(len(unlabeled), seed, _UNLABELED)
+        sampler = StepSampler(order, unlabeled_batch_size, later, num_slices, slices, first_step=unlabeled_from)
+        unlabeled_batches = _load(unlabeled, sampler, _collate_unlabeled, num_workers)
+    for step in steps:
+        asks = unlabeled is not None and step in later
+        yield [
+            TrainBatch(step, next(labeled_batches), next(unlabeled_batches) if asks else None)
+            for _ in range(accumulate)
+        ]
+
+
+def _load(
+    images: ImageDataset,
+    sampler: StepSampler,
+    collate: Callable[[Sequence[tuple[Sample, int]]], _Batch],
+    num_workers: int,
+) -> Iterator[_Batch]:
+    # Forking a process that runs torch's threads can hang; a spawned worker starts clean on every system.
+    context = "spawn" if num_workers else None
+    return iter(
+        DataLoader(
+            _Placed(images),
+            batch_sampler=sampler,
+            num_workers=num_workers,
+            collate_fn=collate,
+            multiprocessing_context=context,
+        )
+    )
+
+
+def _collate_unlabeled(placed: Sequence[tuple[Sample, int]]) -> UnlabeledBatch:
+    samples = [sample for sample, _ in placed]
+    return UnlabeledBatch(
+        images=torch.stack([sample.image for sample in samples]),
+        content=torch.tensor([sample.content for sample in samples]),
+        positions=torch.tensor([position for _, position in placed]),
+        readable=torch.tensor([sample.failure is None for sample in samples]),
+        failures=tuple(sample.failure for sample in samples if sample.failure),
+    )
+
+
+def _collate_labeled(placed: Sequence[tuple[Sample, int]]) -> LabeledBatch:
+    batch = _collate_unlabeled(placed)
+    targets = tuple(sample.targets for sample, _ in placed)
+    return LabeledBatch(batch.images, batch.content, batch.positions, batch.readable, batch.failures, targets)

@@ -1,0 +1,1 @@
+"""What runs the method: the loop, the optimizer, checkpoints, evaluation and prediction."""

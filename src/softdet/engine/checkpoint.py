@@ -1,0 +1,33 @@
+"""The state of a run that is not over yet: all that an exact resume needs."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from softdet.errors import RunError
+from softdet.files import whole_file
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all."""
+    with whole_file(path) as draft:
+        torch.save(state, draft)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU, tensors and plain values only.
+
+    Raises:
+        RunError: there is none, or it can't be read.
+    """
+    if not path.is_file():
+        raise RunError(f"there is no checkpoint {path}: nothing to resume. Start the run without --resume.")
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise RunError(f"{path} can't be read as a checkpoint ({str(error).splitlines()[0]})") from error
+    return state

@@ -1,0 +1,152 @@
+"""Inference over an index and its mAP; the same code inside training and in `softdet evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from softdet.data.datasets import ImageDataset, Sample
+from softdet.data.index import ImageRecord, Index
+from softdet.engine.detector import DetectorCard
+from softdet.errors import DataError
+from softdet.models.postprocess import detect, on_cpu
+from softdet.ops.boxes import clip_boxes
+from softdet.ops.distributed import world_size
+from softdet.structures import Instances
+
+_MAX_UNREADABLE = 0.05
+
+
+@torch.inference_mode()
+def infer(
+    model: nn.Module, card: DetectorCard, records: Sequence[ImageRecord], *, device: torch.device, batch_size: int
+) -> Iterator[tuple[ImageRecord, Instances]]:
+    """Detect in images.
+
+    Args:
+        model: in evaluation mode, on `device`.
+        card: preprocessing and thresholds.
+        records: the images.
+        device: where to compute.
+        batch_size: images per forward pass.
+
+    Yields:
+        Each image that can be read with its detections, in pixels of the upright image itself.
+
+    Raises:
+        DataError: more than 5% of the images can't be read.
+    """
+    dataset = ImageDataset(records, card.image_size, card.resize)
+    failures: list[str] = []
+    for start in range(0, len(records), batch_size):
+        chosen = range(start, min(start + batch_size, len(records)))
+        samples = [dataset[index] for index in chosen]
+        images = torch.stack([sample.image for sample in samples]).to(device).float() / 255
+        found = detect(
+            model(images),
+            card.image_size,
+            score_threshold=card.score_threshold,
+            iou_threshold=card.iou_threshold,
+            top_k=card.top_k,
+        )
+        for index, sample, instances in zip(chosen, samples, found, strict=True):
+            if sample.failure is None:
+                yield records[index], _in_own_pixels(on_cpu(instances), sample)
+            else:
+                failures.append(sample.failure)
+    check_failures(failures, len(records))
+
+
+def check_failures(failures: Sequence[str], num_images: int) -> None:
+    """Say which images were skipped, and stop where they are too many to go on with.
+
+    Raises:
+        DataError: more than 5% of the images can't be read.
+    """
+    if len(failures) > _MAX_UNREADABLE * num_images:
+        listed = "\n  ".join(failures[:5])
+        raise DataError(
+            f"{len(failures)} of {num_images} images can't be read, more than {_MAX_UNREADABLE:.0%}. "
+            f"The first:\n  {listed}"
+        )
+
+
+def to_coco(record: ImageRecord, instances: Instances, class_ids: Sequence[int | None]) -> list[dict[str, Any]]:
+    """Write detections as COCO results, `bbox` as [x, y, width, height].
+
+    Args:
+        record: the image.
+        instances: in its pixels.
+        class_ids: the user's id of each label; detections of a class without one are left out.
+    """
+    sides = instances.boxes[:, 2:] - instances.boxes[:, :2]
+    boxes = torch.cat([instances.boxes[:, :2], sides], 1).tolist()
+    return [
+        {
+            "image_id": record.id,
+            "category_id": class_ids[label],
+            "bbox": [round(value, 3) for value in box],
+            "score": round(score, 6),
+        }
+        for box, label, score in zip(boxes, instances.labels.tolist(), instances.scores.tolist(), strict=True)
+        if class_ids[label] is not None
+    ]
+
+
+def detections_over(
+    model: nn.Module, card: DetectorCard, index: Index, *, device: torch.device, batch_size: int, rank: int = 0
+) -> list[dict[str, Any]]:
+    """Detect in all images of an index, each rank in its share of them.
+
+    Returns:
+        COCO results with the index's own category ids, on every rank the same list: by image in the order of the index.
+    """
+    own: dict[int, list[dict[str, Any]]] = {}
+    ranks = world_size()
+    places = range(rank, len(index), ranks)
+    place_of = {index.images[place].id: place for place in places}
+    for record, instances in infer(
+        model, card, [index.images[place] for place in places], device=device, batch_size=batch_size
+    ):
+        own[place_of[record.id]] = to_coco(record, instances, index.category_ids)
+    if ranks > 1:
+        parts: list[dict[int, list[dict[str, Any]]]] = [{} for _ in range(ranks)]
+        dist.all_gather_object(parts, own)
+        own = {place: entries for part in parts for place, entries in part.items()}
+    return [entry for place in sorted(own) for entry in own[place]]
+
+
+def describe_metrics(metrics: dict[str, Any], title: str) -> str:
+    """A line for people: mAP in percent."""
+    return (
+        f"{title}: mAP {100 * metrics['AP']:.1f}, AP50 {100 * metrics['AP50']:.1f}, AP75 {100 * metrics['AP75']:.1f} "
+        f"({metrics['num_images']} images, {metrics['num_boxes']} boxes)"
+    )
+
+
+def _in_own_pixels(instances: Instances, sample: Sample) -> Instances:
+    factor_x, factor_y = sample.scale
+    factors = torch.tensor([factor_x, factor_y, factor_x, factor_y])
+    size = (round(sample.content[0] / factor_y), round(sample.content[1] / factor_x))
+    boxes: Tensor = clip_boxes(instances.boxes / factors, size)
+    has_area = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    return Instances(boxes[has_area], instances.labels[has_area], instances.scores[has_area])
+
+
+def device_for(using: bool, gpu_id: int = 0) -> torch.device:
+    """CUDA, else Apple's MPS, else the CPU; the CPU where no accelerator is wanted."""
+    if using and torch.cuda.is_available():
+        return torch.device("cuda", gpu_id)
+    if using and torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def default_weights(run: Path) -> Path:
+    """Where a run keeps its result."""
+    return run / "weights" / "best.safetensors"

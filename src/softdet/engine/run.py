@@ -1,0 +1,126 @@
+"""The run folder: what lies where, who may write into it, and the evaluation of its result."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+import softdet
+from softdet.errors import RunError
+from softdet.files import write_json
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Names of the files of a run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config; re-runs the run."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """One row per logged step."""
+        return self.path / "metrics.csv"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state to resume from."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def best(self) -> Path:
+        """The result: the detector with the highest validation AP."""
+        return self.path / "weights" / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """The detector of the last evaluation."""
+        return self.path / "weights" / "last.safetensors"
+
+    @property
+    def detections(self) -> Path:
+        """The detections of `best` on the validation images, in COCO's format."""
+        return self.path / "detections.json"
+
+    @property
+    def evaluation(self) -> Path:
+        """The numbers of `best` on the validation images."""
+        return self.path / "eval" / "valid.json"
+
+    @property
+    def environment(self) -> Path:
+        """Versions and the device."""
+        return self.path / "environment.json"
+
+    def claim(self, fabric: Fabric, *, resume: bool, overwrite: bool) -> None:
+        """Make sure that starting here loses nothing; rank 0 decides for all.
+
+        Args:
+            fabric: launched.
+            resume: go on with the run that is here.
+            overwrite: delete the run that is here.
+
+        Raises:
+            RunError: there is a run, and neither was asked for; or none to resume.
+        """
+        refusal = None
+        if fabric.is_global_zero:
+            refusal = self._why_not(resume=resume, overwrite=overwrite)
+            if refusal is None and not resume:
+                shutil.rmtree(self.path, ignore_errors=True)
+                self.path.mkdir(parents=True)
+        if refusal := fabric.broadcast(refusal):
+            raise RunError(refusal)
+
+    def _why_not(self, *, resume: bool, overwrite: bool) -> str | None:
+        if resume:
+            if self.checkpoint.is_file():
+                return None
+            return f"{self.path}: nothing to resume, there is no {self.checkpoint.name}. Start it without --resume."
+        if not (self.path.is_dir() and any(self.path.iterdir())):
+            return None
+        if not overwrite:
+            return (
+                f"{self.path} already holds files. Choose: `softdet train --resume {self.path}` to go on with that "
+                "run, --overwrite to delete it, or model.exp_path=ANOTHER_FOLDER."
+            )
+        if not self.config.is_file():
+            return (
+                f"{self.path} holds files that no run of softdet wrote (no {self.config.name}), so --overwrite won't "
+                "delete them. Choose another model.exp_path."
+            )
+        return None
+
+    def require_result(self) -> None:
+        """Make sure that there is a detector to evaluate.
+
+        Raises:
+            RunError: there is none.
+        """
+        if not self.best.is_file():
+            raise RunError(
+                f"{self.path}: there is no {self.best.relative_to(self.path)}. Is this a run folder, and has the run "
+                "reached its first evaluation?"
+            )
+
+    def write_environment(self, device: torch.device) -> None:
+        """Note versions and the device, so that numbers can be traced."""
+        facts: dict[str, Any] = {
+            "softdet": softdet.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "threads": torch.get_num_threads(),
+        }
+        write_json(self.environment, facts)

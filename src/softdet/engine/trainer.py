@@ -1,0 +1,307 @@
+"""The loop. It knows a method only by what it must do; everything that learns is in `semi/` and `models/`."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from softdet.engine.checkpoint import load_checkpoint, save_checkpoint
+from softdet.engine.loggers import Loggers
+from softdet.engine.progress import ProgressLine, StepTimes, Stopwatch, memory_gb
+from softdet.errors import DataError, RunError
+from softdet.ops.distributed import sum_over_ranks, world_size
+from softdet.structures import AugmentedBatch, StepOutput, TrainBatch
+
+_MAX_SKIPPED_IN_A_ROW = 25
+_MAX_UNREADABLE = 0.05
+_STOP_CHECK_EVERY = 10
+
+
+class Method(Protocol):
+    """What the loop asks of a method."""
+
+    def step(self, batches: Sequence[AugmentedBatch]) -> Iterator[StepOutput]:
+        """One loss per micro-batch."""
+
+    def after_optimizer_step(self) -> bool:
+        """Follow the student."""
+
+    @property
+    def evaluation_model(self) -> nn.Module:
+        """The model to evaluate and ship."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+
+
+@dataclass
+class TrainState:
+    """Where a run is.
+
+    Attributes:
+        step: the next step.
+        best_ap: the highest validation AP so far; -1 before the first.
+        images_seen: images served so far, over all ranks.
+        images_unreadable: of which so many could not be read.
+        skipped_steps: steps whose gradients weren't finite.
+    """
+
+    step: int = 0
+    best_ap: float = -1.0
+    images_seen: int = 0
+    images_unreadable: int = 0
+    skipped_steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """How often things happen, in steps."""
+
+    log: int
+    evaluate: int
+    checkpoint: int
+
+
+class Trainer:
+    """Trains a method to the end, with checkpoints on the way.
+
+    Args:
+        fabric: launched.
+        method: what to train.
+        student: as set up by `fabric`, with its optimizer.
+        optimizer: likewise.
+        augment: from stored images to views.
+        batches: from a range of steps to this rank's micro-batches.
+        set_learning_rate: called with each step before it.
+        evaluate: called with the model and the step; gives the validation AP and writes the detector.
+        num_steps: of the whole run.
+        semi_from: the first step with unlabeled images.
+        intervals: how often to log, evaluate and save.
+        clip_norm: the largest norm of the gradients; 0 for no limit.
+        seed: of the run.
+        checkpoint: its file.
+        loggers: of the numbers; on rank 0 only.
+    """
+
+    def __init__(
+        self,
+        *,
+        fabric: Fabric,
+        method: Method,
+        student: Any,
+        optimizer: Any,
+        augment: Callable[[TrainBatch], AugmentedBatch],
+        batches: Callable[[range], Iterator[list[TrainBatch]]],
+        set_learning_rate: Callable[[int], None],
+        evaluate: Callable[[nn.Module, int, float], dict[str, float]],
+        num_steps: int,
+        semi_from: int,
+        intervals: Intervals,
+        clip_norm: float,
+        seed: int,
+        checkpoint: Path,
+        loggers: Loggers | None,
+    ) -> None:
+        self.fabric = fabric
+        self.method = method
+        self.student = student
+        self.optimizer = optimizer
+        self.augment = augment
+        self.batches = batches
+        self.set_learning_rate = set_learning_rate
+        self.evaluate = evaluate
+        self.num_steps = num_steps
+        self.intervals = intervals
+        self.clip_norm = clip_norm
+        self.seed = seed
+        self.checkpoint = checkpoint
+        self.loggers = loggers
+        self.state = TrainState()
+        self.times = StepTimes(num_steps, semi_from)
+        self._skipped_in_a_row = 0
+        self._stop_asked = False
+
+    def fit(self) -> bool:
+        """Train from the current state to the last step.
+
+        Returns:
+            False where it was asked to stop (SIGTERM) and has saved its state before the end.
+
+        Raises:
+            RunError: the gradients are not finite step after step.
+            DataError: more than 5% of the images can't be read.
+        """
+        previous = signal.signal(signal.SIGTERM, self._ask_to_stop)
+        try:
+            with ProgressLine(self.num_steps, self.state.step, quiet=not self.fabric.is_global_zero) as progress:
+                return self._loop(progress)
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+            if self.loggers:
+                self.loggers.finalize("finished")
+
+    def _loop(self, progress: ProgressLine) -> bool:
+        watch = Stopwatch()
+        for batches in self.batches(range(self.state.step, self.num_steps)):
+            step = batches[0].step
+            waited = watch.lap()
+            metrics = self._train_step(step, batches, progress)
+            self.state.step = step + 1
+            seconds = waited + watch.lap()
+            self.times.observe(step, seconds)
+            progress.advance(step)
+            if self._is_due(step, self.intervals.log):
+                metrics |= self._measure(batches, seconds, waited)
+                self._log(metrics, step)
+                progress.report(step, metrics, self.times.remaining(step))
+            if self._is_due(step, self.intervals.evaluate):
+                self._evaluate(step, progress)
+            stop = self._should_stop(step)
+            if stop or self._is_due(step, self.intervals.checkpoint):
+                self.save()
+            if stop:
+                progress.say(f"stopped at step {step + 1} as asked; go on with --resume")
+                return False
+            watch.lap()
+        return True
+
+    def _train_step(self, step: int, batches: list[TrainBatch], progress: ProgressLine) -> dict[str, float]:
+        # Dropout and stochastic depth of a backbone then depend on the step alone, and a resumed run repeats them.
+        torch.manual_seed(hash((self.seed, step, self.fabric.global_rank)))
+        self.set_learning_rate(step)
+        self._count_unreadable(batches, progress)
+        views = [self.augment(batch.to(self.fabric.device)) for batch in batches]
+        sums: dict[str, Tensor] = {}
+        statistics: dict[str, float] = {}
+        self.optimizer.zero_grad(set_to_none=True)
+        for number, output in enumerate(self.method.step(views)):
+            is_last = number == len(views) - 1
+            with self.fabric.no_backward_sync(self.student, enabled=not is_last):
+                self.fabric.backward(output.loss)
+            for name, value in {"loss": output.loss.detach(), **output.losses}.items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value
+            for name, number_of in output.statistics.items():
+                statistics[name] = statistics.get(name, 0.0) + number_of / len(views)
+        self._update(step, progress)
+        metrics = {name: sum_over_ranks(value).item() / world_size() for name, value in sums.items()}
+        return metrics | statistics
+
+    def _update(self, step: int, progress: ProgressLine) -> None:
+        limit = self.clip_norm or float("inf")
+        norm = self.fabric.clip_gradients(self.student, self.optimizer, max_norm=limit, error_if_nonfinite=False)
+        finite = bool(torch.as_tensor(norm).isfinite())
+        # With 16-mixed, the scaler itself skips such a step, and must see it to lower its scale.
+        if finite or self._scales_gradients():
+            self.optimizer.step()
+        if finite and self.method.after_optimizer_step():
+            self._skipped_in_a_row = 0
+            return
+        self.state.skipped_steps += 1
+        self._skipped_in_a_row += 1
+        progress.say(f"step {step + 1}: the gradients are not finite; the step is skipped")
+        if self._skipped_in_a_row >= _MAX_SKIPPED_IN_A_ROW:
+            raise RunError(
+                f"the gradients were not finite for {_MAX_SKIPPED_IN_A_ROW} steps in a row, up to step {step + 1}. "
+                "The learning rate is probably too high: try optimizer.lr a tenth as large."
+            )
+
+    def _scales_gradients(self) -> bool:
+        return getattr(self.fabric.strategy.precision, "scaler", None) is not None
+
+    def _count_unreadable(self, batches: list[TrainBatch], progress: ProgressLine) -> None:
+        seen = 0
+        failures: list[str] = []
+        for batch in batches:
+            for part in (batch.labeled, batch.unlabeled):
+                if part is not None:
+                    seen += len(part)
+                    failures += part.failures
+        for failure in failures:
+            progress.say(f"skipped: {failure}")
+        total = sum_over_ranks(torch.tensor([seen, len(failures)], device=self.fabric.device)).tolist()
+        self.state.images_seen += total[0]
+        self.state.images_unreadable += total[1]
+        too_many = self.state.images_unreadable > _MAX_UNREADABLE * self.state.images_seen
+        if too_many and self.state.images_unreadable > 3:
+            raise DataError(
+                f"{self.state.images_unreadable} of {self.state.images_seen} images served so far can't be read, more "
+                f"than {_MAX_UNREADABLE:.0%}. The last: {failures[-1] if failures else 'on another rank'}"
+            )
+
+    def _measure(self, batches: list[TrainBatch], seconds: float, waited: float) -> dict[str, float]:
+        images = sum(len(b.labeled) + (len(b.unlabeled) if b.unlabeled else 0) for b in batches)
+        return {
+            "lr": self.optimizer.param_groups[-1]["lr"],
+            "images_per_second": images * world_size() / seconds,
+            "data_wait": waited / seconds,
+            "memory_gb": memory_gb(self.fabric.device),
+            "skipped_steps": self.state.skipped_steps,
+            "images_unreadable": self.state.images_unreadable,
+        }
+
+    def _evaluate(self, step: int, progress: ProgressLine) -> None:
+        metrics = self.evaluate(self.method.evaluation_model, step + 1, self.state.best_ap)
+        is_best = metrics["valid_AP"] > self.state.best_ap
+        self.state.best_ap = max(metrics["valid_AP"], self.state.best_ap)
+        self._log(metrics, step)
+        mark = "  best so far" if is_best else ""
+        progress.say(
+            f"step {step + 1}: valid mAP {100 * metrics['valid_AP']:.1f}, AP50 {100 * metrics['valid_AP50']:.1f}{mark}"
+        )
+
+    def _log(self, metrics: dict[str, float], step: int) -> None:
+        if self.loggers:
+            self.loggers.log_metrics(metrics, step + 1)
+
+    def _is_due(self, step: int, every: int) -> bool:
+        return (step + 1) % every == 0 or step + 1 == self.num_steps
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._stop_asked = True
+
+    def _should_stop(self, step: int) -> bool:
+        # Any rank may have been asked; all of them stop at the same step.
+        if world_size() == 1:
+            return self._stop_asked
+        if (step + 1) % _STOP_CHECK_EVERY:
+            return False
+        return bool(sum_over_ranks(torch.tensor([int(self._stop_asked)], device=self.fabric.device)).item())
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        if self.fabric.is_global_zero:
+            save_checkpoint(
+                self.checkpoint,
+                {
+                    "train": vars(self.state).copy(),
+                    "student": self.student.module.state_dict(),
+                    "method": self.method.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "precision": self.fabric.strategy.precision.state_dict(),
+                    "num_threads": torch.get_num_threads(),
+                },
+            )
+        self.fabric.barrier()
+
+    def resume(self) -> None:
+        """Go on exactly where the checkpoint was written."""
+        state = load_checkpoint(self.checkpoint)
+        # Sums of floats depend on how many threads share them.
+        torch.set_num_threads(state["num_threads"])
+        self.student.module.load_state_dict(state["student"])
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.state = TrainState(**state["train"])

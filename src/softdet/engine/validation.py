@@ -1,0 +1,131 @@
+"""The validation set: infer, score, and keep the result. Training and `softdet evaluate` both come through here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from softdet.data.index import Index
+from softdet.engine.detector import DetectorCard, load_detector, save_detector
+from softdet.engine.evaluation import detections_over
+from softdet.engine.metrics import evaluate_detections, load_detections, load_truth, operating_threshold
+from softdet.engine.run import RunFolder
+from softdet.errors import SoftdetError
+from softdet.files import digest, write_json
+from softdet.models.retinanet import RetinaNet
+
+
+@dataclass(frozen=True, slots=True)
+class Validator:
+    """Evaluates a model in training and keeps `last` and `best`.
+
+    Attributes:
+        run: where to write.
+        index: the validation images.
+        truth: the same, as COCO's content.
+        card: of the detectors that are written.
+        device: where to compute.
+        batch_size: images per forward pass.
+        rank: of this process; rank 0 writes.
+    """
+
+    run: RunFolder
+    index: Index
+    truth: dict[str, Any]
+    card: DetectorCard
+    device: torch.device
+    batch_size: int
+    rank: int = 0
+
+    def __call__(self, model: nn.Module, step: int, best_ap: float) -> dict[str, float]:
+        """Evaluate, and write the detector.
+
+        Args:
+            model: in evaluation mode.
+            step: optimizer steps behind it.
+            best_ap: the highest AP so far; a higher one makes this the best.
+
+        Returns:
+            AP and AP50 for the metrics, the same on every rank.
+        """
+        assert isinstance(model, RetinaNet)
+        detections = detections_over(
+            model, self.card, self.index, device=self.device, batch_size=self.batch_size, rank=self.rank
+        )
+        metrics = evaluate_detections(self.truth, detections)
+        if self.rank == 0:
+            threshold = operating_threshold(self.truth, detections)
+            card = replace(self.card, operating_threshold=threshold, step=step)
+            save_detector(self.run.last, model, card)
+            if metrics["AP"] > best_ap:
+                save_detector(self.run.best, model, card)
+                _keep(self.run, detections, metrics)
+        return {"valid_AP": metrics["AP"], "valid_AP50": metrics["AP50"]}
+
+
+def evaluate_best(
+    run: RunFolder, valid: Path, index: Index | None, *, device: torch.device, batch_size: int
+) -> dict[str, Any]:
+    """Score a run's result on its validation set.
+
+    Args:
+        run: with a `best` detector.
+        valid: the validation set's COCO JSON.
+        index: the same, to infer anew; None scores the detections that were kept.
+        device: where to infer.
+        batch_size: images per forward pass.
+
+    Returns:
+        See `metrics.evaluate_detections`.
+    """
+    truth = load_truth(valid)
+    if index is None:
+        detections = load_detections(run.detections)
+    else:
+        detector = load_detector(run.best)
+        detections = detections_over(
+            detector.model.to(device), detector.card, index, device=device, batch_size=batch_size
+        )
+    metrics = evaluate_detections(truth, detections)
+    _keep(run, detections, metrics)
+    return metrics
+
+
+def kept_detections_are_fresh(run: RunFolder) -> bool:
+    """Whether `detections.json` is what the `best` of now detects."""
+    from_then = read_evaluation(run)
+    if from_then is None or not (run.detections.is_file() and run.best.is_file()):
+        return False
+    return from_then["weights"] == digest(run.best) and from_then["detections"] == digest(run.detections)
+
+
+def read_evaluation(run: RunFolder) -> dict[str, Any] | None:
+    """The numbers that were kept, or None."""
+    try:
+        content: dict[str, Any] = json.loads(run.evaluation.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if {"weights", "detections"} <= content.keys() else None
+
+
+def _keep(run: RunFolder, detections: list[dict[str, Any]], metrics: dict[str, Any]) -> None:
+    write_json(run.detections, detections, indent=None)
+    write_json(run.evaluation, metrics | {"weights": digest(run.best), "detections": digest(run.detections)})
+
+
+def evaluate_files(truth: Path, detections: Path) -> dict[str, Any]:
+    """Score any COCO detections file.
+
+    Raises:
+        SoftdetError: one of the files can't be used.
+    """
+    found = load_detections(detections)
+    try:
+        return evaluate_detections(load_truth(truth), found)
+    except SoftdetError as error:
+        raise type(error)(f"{detections} against {truth}: {error}") from error

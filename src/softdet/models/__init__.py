@@ -1,0 +1,1 @@
+"""RetinaNet: backbone, feature pyramid, heads, criterion and postprocess, each a module of its own."""

@@ -1,0 +1,91 @@
+"""What each anchor should say, and how far it is from saying so. Sums, not means: the caller knows the whole batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from softdet.ops.box_coding import encode
+from softdet.ops.boxes import intersection_over_first
+from softdet.ops.losses import box_loss, focal_loss
+from softdet.ops.matching import BACKGROUND, IGNORED, NEGATIVE_IOU, match
+from softdet.structures import DenseOutput, Targets
+
+# An anchor with this share of its area inside an ignored region (a crowd, say) teaches no background.
+_IGNORED_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Targets laid onto anchors.
+
+    Attributes:
+        labels: (B, A) int64; a class, BACKGROUND or IGNORED.
+        deltas: (P, 4) offsets for the P anchors whose label is a class, in the order of `labels[labels >= 0]`.
+    """
+
+    labels: Tensor
+    deltas: Tensor
+
+    @property
+    def positive(self) -> Tensor:
+        """(B, A) bool."""
+        return self.labels >= 0
+
+
+def assign(anchors: Tensor, targets: Sequence[Targets], *, allow_low_quality: bool) -> Assignment:
+    """Lay each image's targets onto the anchors.
+
+    Args:
+        anchors: (A, 4).
+        targets: one per image, in pixels of the view that the anchors belong to.
+        allow_low_quality: see `ops.matching.match`.
+    """
+    labels, deltas = [], []
+    for target in targets:
+        matched = match(anchors, target.boxes, allow_low_quality=allow_low_quality)
+        positive = matched >= 0
+        label = matched.clone()
+        label[positive] = target.labels[matched[positive]]
+        if len(target.ignored):
+            near = box_iou(anchors, target.ignored) >= NEGATIVE_IOU
+            inside = intersection_over_first(anchors, target.ignored) >= _IGNORED_SHARE
+            label[(near | inside).any(1) & (label == BACKGROUND)] = IGNORED
+        labels.append(label)
+        deltas.append(encode(target.boxes[matched[positive]], anchors[positive]))
+    return Assignment(torch.stack(labels), torch.cat(deltas))
+
+
+def classification_loss(output: DenseOutput, assignment: Assignment, weights: Tensor) -> Tensor:
+    """The weighted sum of the focal losses of all anchors that aren't ignored.
+
+    Args:
+        output: of B images.
+        assignment: of the same images.
+        weights: broadcastable to (B, A), not negative.
+
+    Returns:
+        () float32.
+    """
+    used = (assignment.labels != IGNORED) * weights
+    return (focal_loss(output.logits, assignment.labels) * used).sum()
+
+
+def regression_loss(output: DenseOutput, assignment: Assignment, weights: Tensor) -> Tensor:
+    """The weighted sum of the box losses of all positive anchors.
+
+    Args:
+        output: of B images.
+        assignment: of the same images.
+        weights: broadcastable to (B, A), not negative.
+
+    Returns:
+        () float32; 0, with finite gradients, where nothing is positive.
+    """
+    positive = assignment.positive
+    losses = box_loss(output.deltas[positive], assignment.deltas)
+    return (losses * weights.expand_as(positive)[positive]).sum()

@@ -1,0 +1,1 @@
+"""Pictures for people, drawn from arrays and run folders; knows no model."""

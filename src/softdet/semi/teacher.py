@@ -1,0 +1,74 @@
+"""The teacher: the student's exponential moving average, BatchNorm statistics included."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from softdet.models.retinanet import RetinaNet
+
+_WARM_UP_UPDATES = 100
+
+
+class Teacher:
+    """An average of the students so far.
+
+    Law: teacher <- decay * teacher + (1 - decay) * student, for every parameter and every floating-point buffer. In
+    the first 100 updates the decay is at most 1 - 1 / (t + 1), so that the average isn't mostly the random start
+    (Mean Teacher, arXiv 1703.01780, section 3); a decay of 1 skips that and never moves.
+
+    Args:
+        student: copied; the copy is in evaluation mode for ever and gets no gradient.
+        decay: the share that is kept at each update.
+
+    Attributes:
+        model: the averaged model.
+        num_updates: how often it was updated.
+    """
+
+    def __init__(self, student: RetinaNet, decay: float) -> None:
+        self.model = copy.deepcopy(student).eval().requires_grad_(False)
+        self.decay = decay
+        self.num_updates = 0
+
+    @torch.no_grad()
+    def update(self, student: nn.Module) -> bool:
+        """Take one step towards the student.
+
+        Args:
+            student: of the same architecture.
+
+        Returns:
+            False, and nothing has changed, where the student holds a value that isn't finite: an average poisoned once
+            stays poisoned (METHOD, trap 6).
+        """
+        mine, theirs = self._averaged(self.model), self._averaged(student)
+        if not bool(torch.stack([norm.float() for norm in torch._foreach_norm(theirs)]).isfinite().all()):
+            return False
+        decay = self.decay
+        if self.num_updates < _WARM_UP_UPDATES and decay < 1:
+            decay = min(decay, 1 - 1 / (self.num_updates + 1))
+        if decay < 1:
+            torch._foreach_lerp_(mine, theirs, 1 - decay)
+        for my_buffer, their_buffer in zip(self.model.buffers(), student.buffers(), strict=True):
+            if not my_buffer.is_floating_point():
+                my_buffer.copy_(their_buffer)
+        self.num_updates += 1
+        return True
+
+    @staticmethod
+    def _averaged(model: nn.Module) -> list[Tensor]:
+        tensors = [*model.parameters(), *model.buffers()]
+        return [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and the number of updates."""
+        return {"model": self.model.state_dict(), "num_updates": self.num_updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.model.load_state_dict(state["model"])
+        self.num_updates = state["num_updates"]
