@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.loggers import TensorBoardLogger
 
-from softdet.config import Config
+from softdet.config import Config, dump_config
 from softdet.data.augment import Augmenter, Policy
 from softdet.data.checks import require_disjoint
 from softdet.data.datasets import ImageDataset, stored_canvas
@@ -27,7 +28,7 @@ from softdet.engine.optimization import learning_rate_factor, make_optimizer, se
 from softdet.engine.run import RunFolder
 from softdet.engine.trainer import Intervals, Method, Trainer
 from softdet.engine.validation import Validator
-from softdet.errors import ConfigError
+from softdet.errors import ConfigError, DataError
 from softdet.files import digest
 from softdet.models.retinanet import build_retinanet
 from softdet.semi.soft_teacher import SoftTeacher
@@ -55,6 +56,8 @@ def load_data(config: Config) -> Data:
     train = load_labeled(config.data.train, names, root)
     valid = load_labeled(config.data.valid, train.class_names, root)
     require_disjoint(valid, train, "data.train")
+    if not any(len(record.labels) for record in train.images):
+        raise DataError(f"data.train ({train.source}) has {len(train)} images and not one box to learn from")
     if not config.soft_teacher.enabled:
         return Data(train, valid, None)
     if config.data.unlabeled is None:
@@ -97,7 +100,7 @@ def make_trainer(config: Config, fabric: Fabric, data: Data, *, resume: bool) ->
         config: of the run.
         fabric: launched.
         data: from `load_data`.
-        resume: keep the rows of the metrics up to the checkpoint.
+        resume: go on from the checkpoint; weights to start from are neither read nor downloaded then.
     """
     params, run = config.params, RunFolder(config.model.exp_path)
     num_steps = count_steps(config, len(data.train))
@@ -107,10 +110,9 @@ def make_trainer(config: Config, fabric: Fabric, data: Data, *, resume: bool) ->
     torch.manual_seed(params.random_seed)
     if fabric.device.type == "cpu":
         torch.use_deterministic_algorithms(True)
-    model = build_retinanet(
-        **_architecture(config), num_classes=len(data.train.class_names), pretrained=_pretrained(config)
-    )
-    if config.model.model_path:
+    pretrained = False if resume else _pretrained(config)
+    model = build_retinanet(**_architecture(config), num_classes=len(data.train.class_names), pretrained=pretrained)
+    if config.model.model_path and not resume:
         start_from(model, config.model.model_path, data.train.class_names, classes_may_differ=config.model.is_finetune)
     teacher = Teacher(model, config.soft_teacher.ema_decay)
     optimizer = make_optimizer(
@@ -181,7 +183,7 @@ def count_burn_in(config: Config, num_steps: int) -> int:
 
 def make_card(config: Config, index: Index) -> DetectorCard:
     """What the result says of itself."""
-    taken = [category_id for category_id in index.category_ids if category_id is not None]
+    taken = [category_id for category_id in index.category_ids if isinstance(category_id, int)]
     # A class of the list that no labeled image has yet still needs an id of its own.
     free = iter(range(max(taken, default=0) + 1, max(taken, default=0) + 1 + len(index.class_names)))
     return DetectorCard(
@@ -193,8 +195,15 @@ def make_card(config: Config, index: Index) -> DetectorCard:
         score_threshold=config.inference.cls_th,
         iou_threshold=config.inference.nms_th,
         top_k=config.inference.top_k,
-        digests={"train": digest(config.data.train), "valid": digest(config.data.valid)},
+        digests=_digests(config),
     )
+
+
+def _digests(config: Config) -> dict[str, str]:
+    lists = {"train": config.data.train, "valid": config.data.valid, "unlabeled": config.data.unlabeled}
+    of_data = {name: digest(path) for name, path in lists.items() if path and path.is_file()}
+    # The same bytes, so the same digest, as config.yaml in the run folder.
+    return of_data | {"config": hashlib.sha256(dump_config(config).encode()).hexdigest()}
 
 
 def _architecture(config: Config) -> dict[str, Any]:
@@ -225,7 +234,10 @@ def _batch_sizes(config: Config, world_size: int) -> tuple[int, int]:
     labeled = config.params.batch_size
     unlabeled = round(labeled * config.soft_teacher.unlabeled_ratio)
     parts = world_size * config.params.accumulate
-    for key, size in (("params.batch_size", labeled), ("params.batch_size * soft_teacher.unlabeled_ratio", unlabeled)):
+    sizes = {"params.batch_size": labeled}
+    if config.soft_teacher.enabled:
+        sizes["params.batch_size * soft_teacher.unlabeled_ratio"] = unlabeled
+    for key, size in sizes.items():
         if size < parts or size % parts:
             raise ConfigError(
                 f"{key} = {size} can't be shared out over {world_size} processes x params.accumulate = "

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from lightning_fabric import Fabric
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -86,7 +87,7 @@ def prepare_synthetic_command(
 ) -> None:
     """Draw a small detection set to try everything on."""
     write_synthetic(out, num_labeled=labeled, num_unlabeled=unlabeled, num_valid=valid, side=side, seed=seed)
-    console.print(f"wrote {labeled} labeled, {unlabeled} unlabeled and {valid} validation images to {out}")
+    _say(f"wrote {labeled} labeled, {unlabeled} unlabeled and {valid} validation images to {out}")
 
 
 @app.command()
@@ -113,24 +114,32 @@ def train(
     fabric = build.make_fabric(settings)
     fabric.launch()
     run = RunFolder(settings.model.exp_path)
-    run.claim(fabric, resume=resume is not None, overwrite=overwrite)
+    # Before anything of an earlier run is deleted.
     data = build.load_data(settings)
+    run.claim(fabric, resume=resume is not None, overwrite=overwrite)
     if fabric.is_global_zero:
         save_config(settings, run.config)
         run.write_environment(fabric.device)
-        console.print(_plan(settings, data, fabric.device.type))
+        _say(_plan(settings, data, fabric.device.type))
     trainer = build.make_trainer(settings, fabric, data, resume=resume is not None)
-    if trainer.fit() and fabric.is_global_zero:
-        test(settings, data.valid)
+    if trainer.fit():
+        test(settings, data.valid, fabric)
 
 
-def test(settings: Config, valid: Index) -> None:
+def test(settings: Config, valid: Index, fabric: Fabric) -> None:
     """Load the run's best detector from its file, infer over the validation images and print the result."""
     run = RunFolder(settings.model.exp_path)
+    # All ranks take part, each in its share of the images.
     metrics = evaluate_best(
-        run, settings.data.valid, valid, device=_device(settings), batch_size=settings.inference.batch_size
+        run,
+        settings.data.valid,
+        valid,
+        device=fabric.device,
+        batch_size=settings.inference.batch_size,
+        rank=fabric.global_rank,
     )
-    _print_metrics(metrics, f"{run.best}")
+    if fabric.is_global_zero:
+        _print_metrics(metrics, f"{run.best}")
 
 
 @app.command()
@@ -164,7 +173,7 @@ def _evaluate_run(place: Path, rerun: bool) -> dict[str, Any]:
     settings = load_config(RunFolder(place).config if place.is_dir() else place, overrides)
     folder = RunFolder(settings.model.exp_path)
     folder.require_result()
-    keeps = kept_detections_are_fresh(folder) and not rerun
+    keeps = kept_detections_are_fresh(folder, settings.data.valid) and not rerun
     index = None if keeps else build.load_valid(settings, read_card(folder.best).class_names)
     metrics = evaluate_best(
         folder, settings.data.valid, index, device=_device(settings), batch_size=settings.inference.batch_size
@@ -207,7 +216,7 @@ def compare(
     )
     picture = out or runs[1].path / "comparison.png"
     result.picture.save(picture)
-    console.print(f"truth, before and after, a row each: {picture}", markup=False, soft_wrap=True)
+    _say(f"truth, before and after, a row each: {picture}")
 
 
 @app.command()
@@ -226,7 +235,7 @@ def predict(
     entries = predict_images(
         weights, sources, out, threshold=threshold, device=device_for(not cpu), batch_size=batch_size
     )
-    console.print(f"{len(entries)} boxes; drawings and detections.json are in {out}")
+    _say(f"{len(entries)} boxes; drawings and detections.json are in {out}")
 
 
 @app.command()
@@ -235,7 +244,7 @@ def explain(
 ) -> None:
     """Say what a key of the config does, what it may be and what it is if left out."""
     for each in [key] if key else keys():
-        console.print(describe(each), markup=False, soft_wrap=True)
+        _say(describe(each))
 
 
 convert_app = typer.Typer(help="Make other libraries' weights into a start for training.", no_args_is_help=True)
@@ -249,7 +258,7 @@ def convert_torchvision(
 ) -> None:
     """Convert torchvision's COCO-trained RetinaNet, to start from with model.is_finetune=True."""
     save_converted(file, out)
-    console.print(f"wrote {out}; train with model.model_path={out} model.is_finetune=True basenet.arch=Res50")
+    _say(f"wrote {out}; train with model.model_path={out} model.is_finetune=True basenet.arch=Res50")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -259,6 +268,11 @@ def main(argv: list[str] | None = None) -> None:
     except SoftdetError as error:
         Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
+
+
+def _say(text: str) -> None:
+    # Paths as they are: brackets are no markup, and a long one isn't broken where a log has 80 columns.
+    console.print(text, markup=False, soft_wrap=True)
 
 
 def _device(settings: Config) -> torch.device:
@@ -286,7 +300,7 @@ def _plan(settings: Config, data: build.Data, device: str) -> str:
 
 
 def _print_metrics(metrics: dict[str, Any], title: str) -> None:
-    console.print(describe_metrics(metrics, title), markup=False, soft_wrap=True)
+    _say(describe_metrics(metrics, title))
     table = Table("class", "boxes", "AP", "AP50")
     for row in metrics["per_class"]:
         shown = [f"{100 * row[key]:.1f}" if row[key] >= 0 else "-" for key in ("AP", "AP50")]

@@ -85,11 +85,14 @@ def _about(path: Sequence[str]) -> str:
 
 def _unknown(path: Sequence[str]) -> str:
     dotted = ".".join(path)
-    everything = [*_sections(), *keys()]
-    near = difflib.get_close_matches(dotted, everything, n=1, cutoff=0.5)
-    if not near and len(path) == 2:
-        by_name = {key.partition(".")[2]: key for key in keys()}
-        near = [by_name[name] for name in difflib.get_close_matches(path[1], by_name, n=1, cutoff=0.6)]
+    everything = keys() if path[0] in _sections() else [*_sections(), *keys()]
+    by_name = {key.partition(".")[2]: key for key in reversed(keys())}
+    if path[-1] in by_name:
+        # The right name, in the wrong section or in none.
+        near = [by_name[path[-1]]]
+    else:
+        near = difflib.get_close_matches(dotted, everything, n=1, cutoff=0.6)
+        near = near or [by_name[name] for name in difflib.get_close_matches(path[-1], by_name, n=1, cutoff=0.6)]
     if near:
         return f"there is no such key. Did you mean {near[0]}?"
     section = _sections().get(path[0])

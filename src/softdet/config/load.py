@@ -50,9 +50,14 @@ def parse_config(content: dict[str, Any], overrides: Sequence[str] = (), source:
         raise ConfigError(explain_errors(error, source)) from error
 
 
+def dump_config(config: Config) -> str:
+    """Put a config into YAML that gives it back wherever the command is then run: paths become absolute."""
+    return yaml.safe_dump(plain(config.model_dump()), sort_keys=False, allow_unicode=True)
+
+
 def save_config(config: Config, path: Path) -> None:
-    """Write a config so that `load_config` gives it back, wherever the command is then run: paths become absolute."""
-    path.write_text(yaml.safe_dump(plain(config.model_dump()), sort_keys=False), encoding="utf-8")
+    """Write a config so that `load_config` gives it back; see `dump_config`."""
+    path.write_text(dump_config(config), encoding="utf-8")
 
 
 def _override(content: dict[str, Any], override: str) -> None:

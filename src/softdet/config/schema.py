@@ -109,7 +109,9 @@ class OptimizerConfig(_Section):
         "constant", description="Learning rate over the run; step divides it by 10 at each milestone."
     )
     milestones: tuple[Share, ...] = Field((0.67, 0.89), description="For step: parts of the run.")
-    warmup_steps: CountOrZero = Field(100, description="The learning rate grows linearly over so many steps.")
+    warmup_steps: CountOrZero = Field(
+        100, description="The learning rate grows linearly over so many steps, at most a tenth of the run."
+    )
     clip_norm: NotNegative = Field(10.0, description="Largest norm of all gradients together; 0 for no limit.")
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from softdet.errors import DataError
@@ -16,6 +16,16 @@ Resize = Literal["letterbox", "stretch"]
 _GREY = 128  # as `colour.GREY`, in bytes
 _MORE_THAN_BYTES = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I", "F"})
 _EXIF_ORIENTATION = 0x0112
+# Pillow's own `exif_transpose` writes the rest of the EXIF data anew, and refuses a good picture if that is sloppy.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def read_image(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
@@ -77,7 +87,8 @@ def canvas_scale(size: tuple[int, int], content: tuple[int, int]) -> tuple[float
 
 
 def _orient(image: Image.Image, path: Path, size: tuple[int, int] | None) -> Image.Image:
-    upright = ImageOps.exif_transpose(image) if image.getexif().get(_EXIF_ORIENTATION, 1) != 1 else image
+    turn = _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION, 1))
+    upright = image if turn is None else image.transpose(turn)
     if size is None or (upright.height, upright.width) == size:
         return upright
     if (image.height, image.width) == size:
@@ -85,7 +96,7 @@ def _orient(image: Image.Image, path: Path, size: tuple[int, int] | None) -> Ima
     raise DataError(
         f"{path}: the index says {size[1]}x{size[0]} (width x height), the file has {image.width}x{image.height}"
         + (f", upright {upright.width}x{upright.height}" if upright is not image else "")
-        + ". Was the image resized after it was labeled? Its boxes would lie elsewhere; restore the file or mend the index."
+        + ". Was the image resized after it was labeled? Its boxes would lie elsewhere: restore it, or mend the index."
     )
 
 
@@ -93,8 +104,8 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _MORE_THAN_BYTES:
         # Pillow would clip at 255; an image that only uses 12 of its 16 bits still keeps its contrast here.
         values = np.nan_to_num(np.asarray(image, dtype=np.float32)).clip(min=0)
-        white = max(float(values.max()), 1.0 if image.mode == "F" else 256.0)
-        image = Image.fromarray((values / white * 255).astype(np.uint8))
+        brightest = max(float(values.max()), 1.0 if image.mode == "F" else 256.0)
+        image = Image.fromarray((values / brightest * 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         layered = image.convert("RGBA")
         white = Image.new("RGBA", layered.size, "white")

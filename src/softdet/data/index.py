@@ -78,14 +78,11 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: its text is not UTF-8 ({error}). Save it anew with that encoding.") from error
-    names = tuple(line.strip() for line in text.splitlines() if line.strip())
+    names = tuple(filter(None, map(str.strip, text.splitlines())))
     doubled = sorted(name for name, count in Counter(names).items() if count > 1)
     if doubled or not names:
-        raise DataError(
-            f"{path}: "
-            + (f"these class names stand twice: {doubled}" if doubled else "there is no class name in it")
-            + ". Write each class once, one a line."
-        )
+        found = f"these class names stand twice: {doubled}" if doubled else "there is no class name in it"
+        raise DataError(f"{path}: {found}. Write each class once, one a line.")
     return names
 
 
@@ -122,7 +119,7 @@ def load_labeled(path: Path, class_names: Sequence[str] | None = None, root: Pat
     """
     content = load_json(path)
     images = _entries(path, content, "images", ("id", "file_name"))
-    listed = _entries(path, content, "annotations", ("image_id",))
+    listed = _entries(path, content, "annotations", ("image_id", "category_id"))
     categories = {entry["id"]: str(entry["name"]) for entry in _entries(path, content, "categories", ("id", "name"))}
     if not categories:
         raise DataError(f"{path}: no `categories`, so its boxes have no classes. Is it a labeled index?")
@@ -130,19 +127,16 @@ def load_labeled(path: Path, class_names: Sequence[str] | None = None, root: Pat
         # Ids are numbers or text, and don't compare with each other; a name stands once, see `_labels_by_category`.
         in_order = sorted(categories, key=lambda category_id: (isinstance(category_id, str), category_id))
         class_names = list(dict.fromkeys(categories[category_id] for category_id in in_order))
-    used = Counter(annotation.get("category_id") for annotation in listed)
+    used = Counter(annotation["category_id"] for annotation in listed)
     label_of = _labels_by_category(path, used, categories, class_names)
 
     annotations: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in images}
-    strangers = 0
+    dropped: Counter[str] = Counter()
     for annotation in listed:
         if annotation["image_id"] in annotations:
             annotations[annotation["image_id"]].append(annotation)
         else:
-            strangers += 1
-    dropped: Counter[str] = Counter()
-    if strangers:
-        dropped["of an image that the index doesn't list"] = strangers
+            dropped["of an image that the index doesn't list"] += 1
     folders = image_folders(path, content, root)
     records = [_labeled_record(path, image, annotations[image["id"]], label_of, folders, dropped) for image in images]
     # Where two ids share a name, the one with boxes is written last and stays.
@@ -152,10 +146,10 @@ def load_labeled(path: Path, class_names: Sequence[str] | None = None, root: Pat
 
 
 def load_unlabeled(path: Path, root: Path | None = None) -> Index:
-    """List unlabeled images: a folder (searched recursively, hidden files aside) or a COCO JSON whose boxes aren't read.
+    """List unlabeled images: a folder (searched recursively) or a COCO JSON whose boxes are never read.
 
     Args:
-        path: the folder or the JSON file.
+        path: the folder, whose hidden files don't count, or the JSON file.
         root: the images' folder for a JSON, tried last.
 
     Returns:
@@ -165,10 +159,13 @@ def load_unlabeled(path: Path, root: Path | None = None) -> Index:
         DataError: there is nothing at the path, or no image in it.
     """
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if _is_listed(file.relative_to(path)) and file.is_file())
-        if not files:
+        files = (file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+        # macOS leaves a hidden `._x.jpg`, which is no picture, beside each `x.jpg` that it packs.
+        names = sorted(file.relative_to(path) for file in files)
+        names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+        if not names:
             raise DataError(f"{path}: no image in this folder (looked for {', '.join(sorted(IMAGE_SUFFIXES))})")
-        images = tuple(ImageRecord.plain(file.relative_to(path).as_posix(), file) for file in files)
+        images = tuple(ImageRecord.plain(name.as_posix(), path / name) for name in names)
         return Index(path, images, (), (), {})
     content = load_json(path)
     folders = image_folders(path, content, root)
@@ -185,10 +182,8 @@ def image_folders(path: Path, content: dict[str, Any], root: Path | None) -> lis
     The JSON's own folder, its `images/`, then the root: the one given, else the one that `softdet prepare` wrote into
     the JSON's `info.root` (relative to the JSON's folder).
     """
-    folders = [path.parent, path.parent / "images"]
+    folders = [path.parent, path.parent / "images", *([root] if root is not None else [])]
     written = content.get("info", {}).get("root") if isinstance(content.get("info"), dict) else None
-    if root is not None:
-        folders.append(root)
     if written and isinstance(written, str):
         folders.append(path.parent / written)
     return folders
@@ -197,27 +192,17 @@ def image_folders(path: Path, content: dict[str, Any], root: Path | None) -> lis
 def _entries(path: Path, content: dict[str, Any], name: str, keys: tuple[str, ...]) -> list[dict[str, Any]]:
     """One of the lists of an index, once it's sure that each entry has the keys, and an id of its own."""
     entries = content.get(name) or []
-    bad = [entry for entry in entries if not _has(entry, keys)]
+    bad = [e for e in entries if not (isinstance(e, dict) and all(isinstance(e.get(key), int | str) for key in keys))]
     if bad or not isinstance(entries, list):
         raise DataError(
             f"{path}: `{name}` is a list whose entries have {' and '.join(keys)}, each a whole number or text; "
             f"found {str(bad[0] if isinstance(entries, list) else entries)[:200]}. Export the file anew or mend it."
         )
-    doubled = (
-        [number for number, count in Counter(e["id"] for e in entries).items() if count > 1] if "id" in keys else []
-    )
+    ids = Counter(entry["id"] for entry in entries if "id" in keys)
+    doubled = [number for number, count in ids.items() if count > 1]
     if doubled:
         raise DataError(f"{path}: these ids stand twice in `{name}`: {doubled[:5]}. Give each entry its own.")
     return entries
-
-
-def _has(entry: object, keys: tuple[str, ...]) -> bool:
-    return isinstance(entry, dict) and all(isinstance(entry.get(key), int | str) for key in keys)
-
-
-def _is_listed(file: Path) -> bool:
-    # Hidden files aren't pictures: macOS leaves a `._x.jpg` beside each `x.jpg` that it packs.
-    return file.suffix.lower() in IMAGE_SUFFIXES and not any(part.startswith(".") for part in file.parts)
 
 
 def _labels_by_category(
@@ -234,8 +219,7 @@ def _labels_by_category(
     if missing:
         raise DataError(
             f"{path}: its boxes have the classes {missing[:5]}, which are not in the class list "
-            f"{list(class_names)[:10]}. "
-            "Add them to params.classes (a file with one name a line), or leave params.classes out."
+            f"{list(class_names)[:10]}. Add them to params.classes (one name a line), or leave params.classes out."
         )
     shared = [name for name, count in Counter(categories[category_id] for category_id in used).items() if count > 1]
     if shared:
@@ -299,10 +283,7 @@ def _size(path: Path, image: dict[str, Any]) -> tuple[int, int]:
 
 def _locate(image: dict[str, Any], folders: list[Path]) -> Path:
     name = str(image["file_name"])
-    for folder in folders:
-        if (folder / name).is_file():
-            return folder / name
-    return folders[0] / name
+    return next((folder / name for folder in folders if (folder / name).is_file()), folders[0] / name)
 
 
 def _found(path: Path, records: list[ImageRecord], folders: list[Path]) -> tuple[ImageRecord, ...]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from itertools import starmap
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
 from softdet.data.datasets import ImageDataset, Sample
-from softdet.structures import LabeledBatch, TrainBatch, UnlabeledBatch
+from softdet.structures import LabeledBatch, Targets, TrainBatch, UnlabeledBatch
 
 _Batch = TypeVar("_Batch")
+_Arrays = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]  # what `Targets` holds
 _LABELED, _UNLABELED = 11, 12  # keep the two shuffles apart
 
 
@@ -121,9 +124,8 @@ def train_batches(
     later = range(max(steps.start, unlabeled_from), steps.stop)
 
     labeled_order = Order(len(labeled), seed, _LABELED)
-    labeled_batches = _load(
-        labeled, StepSampler(labeled_order, batch_size, steps, num_slices, slices), _collate_labeled, num_workers
-    )
+    labeled_sampler = StepSampler(labeled_order, batch_size, steps, num_slices, slices)
+    labeled_batches = starmap(_with_targets, _load(labeled, labeled_sampler, _collate_labeled, num_workers))
     unlabeled_batches: Iterator[UnlabeledBatch] = iter(())
     if unlabeled is not None and len(later) > 0:
         order = Order(len(unlabeled), seed, _UNLABELED)
@@ -167,7 +169,13 @@ def _collate_unlabeled(placed: Sequence[tuple[Sample, int]]) -> UnlabeledBatch:
     )
 
 
-def _collate_labeled(placed: Sequence[tuple[Sample, int]]) -> LabeledBatch:
-    batch = _collate_unlabeled(placed)
-    targets = tuple(sample.targets for sample, _ in placed)
+def _collate_labeled(placed: Sequence[tuple[Sample, int]]) -> tuple[UnlabeledBatch, list[_Arrays]]:
+    # A tensor that comes from a worker holds a file open; with three of them for each image, a large batch would
+    # soon hold more than a process may. Arrays travel inside the message.
+    targets = [sample.targets for sample, _ in placed]
+    return _collate_unlabeled(placed), [(t.boxes.numpy(), t.labels.numpy(), t.ignored.numpy()) for t in targets]
+
+
+def _with_targets(batch: UnlabeledBatch, arrays: list[_Arrays]) -> LabeledBatch:
+    targets = tuple(Targets(*map(torch.from_numpy, parts)) for parts in arrays)
     return LabeledBatch(batch.images, batch.content, batch.positions, batch.readable, batch.failures, targets)

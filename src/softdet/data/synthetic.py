@@ -5,7 +5,6 @@ scenes hold strangers (discs, frames, halves, ...) painted by the same brush, so
 """
 
 import colorsys
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +12,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageStat
 
+from softdet.data.index_writing import write_index
 from softdet.errors import DataError
 
 CLASS_NAMES: tuple[str, ...] = ("arrow", "crescent", "cross", "gear", "ring", "star")
-STRANGERS = ("disc", "frame", "half", "pebble", "triangle")
+STRANGERS = ("disc", "frame", "half", "triangle")
 
 # Outlines are drawn this many times finer than the image; it's also the grid on which boxes lie.
 DETAIL = 4
 # An outline that would leave less than this share of another, or of itself, in sight is placed anew.
-MIN_VISIBLE = 0.55
-# The longer side of an outline, as a share of the image's side.
-MIN_SIZE, MAX_SIZE = 0.13, 0.45
+MIN_VISIBLE = 0.6
+MIN_SIZE, MAX_SIZE = 0.16, 0.45  # the longer side of an outline, as a share of the image's side
 # Far apart, so that a part keeps its scenes when another one grows.
-PART_SIZE = 1_000_000
+PART_SIZE = 2**32
 
 Floats = NDArray[np.floating[Any]]
 
@@ -67,19 +66,14 @@ def draw_scene(seed: int, index: int, side: int = 128) -> Scene:
 
     Returns:
         A scene with 1 to 5 objects. A box is tight around the part that is in the picture and not behind something
-        else, as in COCO; of each object's area at least 55% can be seen. Law: a pure function of the arguments; no
+        else, as in COCO; of each object's area at least 60% can be seen. Law: a pure function of the arguments; no
         global random state is read or written.
-
-    Raises:
-        DataError: the side is below 32.
     """
-    if side < 32:
-        raise DataError(f"a synthetic scene of {side} pixels a side can't hold its outlines; ask for 32 or more")
     rng = np.random.default_rng((seed, index))
     palette = _palette(rng)
     canvas = _background(rng, palette, side)
     light = _polar(1, rng.uniform(0, 2 * math.pi))
-    kinds = [*rng.choice(CLASS_NAMES, rng.integers(1, 6)), *rng.choice(STRANGERS, rng.integers(0, 3))]
+    kinds = [*rng.choice(CLASS_NAMES, rng.integers(1, 6)), *rng.choice(STRANGERS, rng.integers(0, 2))]
 
     # Who is seen at each fine pixel: 1 is the background, 2 the first piece; a crop reads 0 outside the picture.
     owners = Image.new("L", (side * DETAIL, side * DETAIL), 1)
@@ -90,17 +84,13 @@ def draw_scene(seed: int, index: int, side: int = 128) -> Scene:
             _paint(rng, canvas, piece, palette, light)
             pieces.append(piece)
             owners.paste(len(pieces) + 1, piece.window, piece.mask)
-
     boxes, labels = [], []
     for i, piece in enumerate(pieces, 2):
         if piece.kind in CLASS_NAMES:
-            seen = np.asarray(owners.crop(piece.window)) == i
-            columns, rows = np.flatnonzero(seen.any(0)), np.flatnonzero(seen.any(1))
-            corners = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
-            boxes.append((corners + np.tile(piece.window[:2], 2)) / DETAIL)
+            edges = np.array(owners.crop(piece.window).point([255 * (owner == i) for owner in range(256)]).getbbox())
+            boxes.append((edges + np.tile(piece.window[:2], 2)) / DETAIL)
             labels.append(CLASS_NAMES.index(piece.kind))
-    boxes_of_scene = np.array(boxes, np.float32).reshape(-1, 4)
-    return Scene(_expose(rng, canvas, light), boxes_of_scene, np.array(labels, np.int64))
+    return Scene(_expose(rng, canvas, light), np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int64))
 
 
 def write_synthetic(
@@ -119,19 +109,18 @@ def write_synthetic(
 
     Args:
         folder: made where missing; images that an earlier call wrote there are replaced.
-        num_labeled: images of `labeled.json`.
-        num_unlabeled: images in `unlabeled/`.
-        num_valid: images of `valid.json`.
+        num_labeled, num_unlabeled, num_valid: images of each part.
         side: rows and columns of each image in pixels.
         seed: another seed gives other scenes.
 
     Raises:
-        DataError: a number of images is below 0 or above 1,000,000, or the side below 32.
+        DataError: a number of images is below 0, or the side below 32; nothing has been written then.
     """
-    parts: dict[str, list[tuple[str, Scene]]] = {"labeled": [], "unlabeled": [], "valid": []}
-    for number, (part, count) in enumerate(zip(parts, (num_labeled, num_unlabeled, num_valid), strict=True)):
-        if not 0 <= count <= PART_SIZE:
-            raise DataError(f"num_{part} is {count}; a part of the synthetic set has 0 to {PART_SIZE:,} images")
+    counts = {"labeled": num_labeled, "unlabeled": num_unlabeled, "valid": num_valid}
+    if side < 32 or min(counts.values()) < 0:
+        raise DataError(f"side is {side}, images are {counts}; ask for a side of 32 or more and no number below 0")
+    parts: dict[str, list[tuple[str, Scene]]] = {part: [] for part in counts}
+    for number, (part, count) in enumerate(counts.items()):
         place = "unlabeled" if part == "unlabeled" else "images"
         (folder / place).mkdir(parents=True, exist_ok=True)
         for stale in (folder / place).glob(f"{part}_*.jpg"):
@@ -141,22 +130,20 @@ def write_synthetic(
             name = f"{place}/{part}_{i:04d}.jpg"
             Image.fromarray(scene.image).save(folder / name, quality=95, subsampling=0)
             parts[part].append((name, scene))
-    _write_index(folder / "labeled.json", parts["labeled"])
-    _write_index(folder / "train.json", parts["labeled"] + parts["unlabeled"])
-    _write_index(folder / "valid.json", parts["valid"])
+    write_index(folder / "labeled.json", _coco(parts["labeled"]))
+    write_index(folder / "train.json", _coco(parts["labeled"] + parts["unlabeled"]))
+    write_index(folder / "valid.json", _coco(parts["valid"]))
 
 
-def _write_index(path: Path, scenes: list[tuple[str, Scene]]) -> None:
+def _coco(scenes: list[tuple[str, Scene]]) -> dict[str, Any]:
     images, annotations = [], list[dict[str, Any]]()
     for image_id, (name, scene) in enumerate(scenes, 1):
-        height, width = scene.image.shape[:2]
-        images.append({"id": image_id, "file_name": name, "height": height, "width": width})
+        images.append({"id": image_id, "file_name": name, "height": len(scene.image), "width": len(scene.image)})
         for (x1, y1, x2, y2), label in zip(scene.boxes.tolist(), scene.labels.tolist(), strict=True):
-            annotation = {"id": len(annotations) + 1, "image_id": image_id, "category_id": label + 1, "iscrowd": 0}
-            annotations.append(annotation | {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)})
+            box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0}
+            annotations.append({"id": len(annotations) + 1, "image_id": image_id, "category_id": label + 1, **box})
     categories = [{"id": i, "name": name} for i, name in enumerate(CLASS_NAMES, 1)]
-    content = {"images": images, "annotations": annotations, "categories": categories}
-    path.write_text(json.dumps(content), encoding="utf-8")
+    return {"images": images, "annotations": annotations, "categories": categories}
 
 
 def _outline(rng: np.random.Generator, kind: str) -> tuple[Floats, ...]:
@@ -174,11 +161,9 @@ def _outline(rng: np.random.Generator, kind: str) -> tuple[Floats, ...]:
             bite = _polar(radius, np.linspace(2 * math.pi - inner, inner, 32)) + np.array([shift, 0])
             return (np.concatenate([_polar(1, np.linspace(outer, 2 * math.pi - outer, 48)), bite]),)
         case "cross":
-            w = rng.uniform(0.22, 0.34)
-            corner = np.arctan2([-w, w, 1], [1, 1, 1])[:2]
-            elbow = np.append(corner, math.pi / 4)
-            angles = (np.arange(4)[:, None] * math.pi / 2 + elbow).ravel()
-            return (_polar(np.tile([math.hypot(1, w), math.hypot(1, w), math.hypot(w, w)], 4), angles),)
+            width = rng.uniform(0.22, 0.34)
+            angles = np.arange(4)[:, None] * math.pi / 2 + np.arctan2([-width, width, 1], [1, 1, 1])
+            return (_polar(np.tile(np.hypot([1, 1, width], width), 4), angles.ravel()),)
         case "gear":
             teeth, root = int(rng.integers(7, 10)), rng.uniform(0.7, 0.76)
             angles = (np.arange(teeth)[:, None] + np.array([-0.32, -0.18, 0.18, 0.32])).ravel() * 2 * math.pi / teeth
@@ -187,14 +172,10 @@ def _outline(rng: np.random.Generator, kind: str) -> tuple[Floats, ...]:
             return _polar(1, circle), _polar(rng.uniform(0.6, 0.74), circle)
         case "star":
             return (_polar(np.tile([1, rng.uniform(0.4, 0.5)], 5), np.arange(10) * math.pi / 5),)
-        case "disc":
-            return (_polar(1, circle),)
+        case "disc" | "half":
+            return (_polar(1, circle if kind == "disc" else circle[:32]),)
         case "frame":
             return square, square * rng.uniform(0.5, 0.7)
-        case "half":
-            return (_polar(1, circle[:32]),)
-        case "pebble":
-            return (_polar(1 + 0.2 * rng.random() * np.cos(3 * circle) + 0.15 * np.cos(2 * circle), circle),)
         case _:
             return (_polar(1, np.arange(3) * 2 * math.pi / 3),)
 
@@ -204,48 +185,40 @@ def _polar(radius: float | Floats, angle: float | Floats) -> Floats:
 
 
 def _turn(rng: np.random.Generator) -> Floats:
-    (cosine, sine) = _polar(1, rng.uniform(0, 2 * math.pi))
-    return np.array([[cosine, -sine], [sine, cosine]])
+    return _polar(1, rng.uniform(0, 2 * math.pi) + np.array([0, math.pi / 2]))
 
 
 def _place(rng: np.random.Generator, kind: str, pieces: list[_Piece], owners: Image.Image) -> _Piece | None:
     """Turn, squash, size and put an outline so that it and all before it stay in sight; None where no try fits."""
     side, seen = owners.width, owners.histogram()
     for _ in range(12):
-        matrix = _turn(rng) @ np.diag([1, rng.uniform(0.78, 1)]) @ _turn(rng)
+        matrix = _turn(rng) @ np.diag([1, rng.uniform(0.85, 1)]) @ _turn(rng)
         polygons = [polygon @ matrix for polygon in _outline(rng, kind)]
         low, high = polygons[0].min(0), polygons[0].max(0)
         scale = side * rng.uniform(MIN_SIZE, MAX_SIZE) / (high - low).max()
         extent = (high - low) * scale
-        # Up to 15% of each side may reach out of the picture; one in five leans on the piece before.
-        centre = rng.uniform(0.35 * extent, side - 0.35 * extent)
-        if pieces and rng.random() < 0.2:
-            last = np.reshape(pieces[-1].window, (2, 2))
-            reach = (np.ptp(last, 0).max() + extent.max()) / 2
-            centre = last.mean(0) + _polar(reach * rng.uniform(0.6, 0.9), rng.uniform(0, 2 * math.pi))
+        centre = rng.uniform(0.35 * extent, side - 0.35 * extent)  # up to 15% of a side reaches out of the picture
         # A window of whole image pixels, so that its mask reduces to the image's own grid.
-        start = np.floor((centre - extent / 2) / DETAIL).astype(int) * DETAIL
-        stop = np.ceil((centre + extent / 2 + 1) / DETAIL).astype(int) * DETAIL
-        mask = Image.new("L", (int(stop[0] - start[0]), int(stop[1] - start[1])))
+        first, last = np.floor((centre - extent / 2) / DETAIL), np.ceil((centre + extent / 2 + 1) / DETAIL)
+        left, top, right, bottom = (np.append(first, last) * DETAIL).astype(int).tolist()
+        mask = Image.new("L", (right - left, bottom - top))
         for ink, polygon in zip((255, 0), polygons, strict=False):
-            points = (polygon - (low + high) / 2) * scale + centre - start
+            points = (polygon - (low + high) / 2) * scale + centre - first * DETAIL
             ImageDraw.Draw(mask).polygon(points.ravel().tolist(), fill=ink)
-        piece = _Piece(kind, (int(start[0]), int(start[1]), int(stop[0]), int(stop[1])), mask, mask.histogram()[255])
+        piece = _Piece(kind, (left, top, right, bottom), mask, mask.histogram()[255])
         hidden = owners.crop(piece.window).histogram(mask)
-        if hidden[0] <= (1 - MIN_VISIBLE) * piece.area and all(
-            seen[i] - hidden[i] >= MIN_VISIBLE * other.area for i, other in enumerate(pieces, 2)
-        ):
+        shares = [(seen[i] - hidden[i]) / other.area for i, other in enumerate(pieces, 2)]
+        if min([1 - hidden[0] / piece.area, *shares]) >= MIN_VISIBLE:
             return piece
     return None
 
 
 def _palette(rng: np.random.Generator) -> Floats:
-    """(9, 3) RGB in 0 to 255: three muted colours for the ground, six for the pieces; hues gather around two."""
-    hues = rng.random() + rng.choice([0, rng.uniform(0.3, 0.6)], 9) + rng.normal(0, 0.08, 9)
-    saturations = np.append(rng.uniform(0.05, 0.55, 3), rng.uniform(0.1, 0.95, 6))
+    """(9, 3) RGB in 0 to 255: three muted colours for the ground, six for the pieces; hues gather around three."""
+    hues = rng.random() + rng.choice([0, *rng.uniform(0.2, 0.8, 2)], 9) + rng.normal(0, 0.06, 9)
+    saturations = np.append(rng.uniform(0.05, 0.4, 3), rng.uniform(0.3, 0.95, 6))
     values = np.append(rng.uniform(0.2, 0.95) + rng.uniform(-0.2, 0.2, 3), rng.uniform(0.3, 1, 6)).clip(0.1, 1)
-    hsv = zip((hues % 1).tolist(), saturations.tolist(), values.tolist(), strict=True)
-    return 255 * np.array([colorsys.hsv_to_rgb(*colour) for colour in hsv])
+    return 255 * np.array([*map(colorsys.hsv_to_rgb, hues % 1, saturations, values)])
 
 
 def _noise(rng: np.random.Generator, width: int, height: int, pitch: float) -> Floats:
@@ -255,10 +228,10 @@ def _noise(rng: np.random.Generator, width: int, height: int, pitch: float) -> F
 
 
 def _texture(rng: np.random.Generator, width: int, height: int, pitch: float) -> Floats:
-    """(height, width) in 0 to 1: a soft-edged pattern of one of six kinds, with a period of `pitch` pixels."""
-    y, x = np.mgrid[:height, :width].astype(np.float32) * (2 * math.pi / pitch) + rng.uniform(0, 9, (2, 1, 1))
-    x, y = np.tensordot(_turn(rng).astype(np.float32), np.stack([x, y]).astype(np.float32), 1)
-    match rng.integers(6):
+    """(height, width) in 0 to 1: a soft-edged pattern of one of five kinds, with a period of `pitch` pixels."""
+    place = np.mgrid[:height, :width] * (2 * math.pi / pitch) + rng.uniform(0, 9, (2, 1, 1))
+    x, y = np.tensordot(_turn(rng), place, 1).astype(np.float32)
+    match rng.integers(5):
         case 0:
             field = np.sin(x) + rng.uniform(-0.5, 0.5)
         case 1:
@@ -267,10 +240,8 @@ def _texture(rng: np.random.Generator, width: int, height: int, pitch: float) ->
             field = np.cos(x) + np.cos(y) - 1
         case 3:
             field = np.sin(x + 5 * _noise(rng, width, height, 3 * pitch))
-        case 4:
-            field = 6 * _noise(rng, width, height, pitch) - 3
         case _:
-            return np.zeros((height, width), np.float32)
+            field = 6 * _noise(rng, width, height, pitch) - 3
     return (0.5 + field * rng.uniform(0.6, 2)).clip(0, 1)
 
 
@@ -278,12 +249,8 @@ def _mix(first: Floats, second: Floats, share: Floats) -> Floats:
     return first + (second - first) * share[..., None]
 
 
-def _image(pixels: Floats) -> Image.Image:
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-
-
-def _ink(colour: Floats) -> tuple[int, ...]:
-    return tuple(colour.astype(int).tolist())
+def _bytes(pixels: Floats) -> NDArray[np.uint8]:
+    return pixels.clip(0, 255).astype(np.uint8)
 
 
 def _background(rng: np.random.Generator, palette: Floats, side: int) -> Image.Image:
@@ -291,13 +258,13 @@ def _background(rng: np.random.Generator, palette: Floats, side: int) -> Image.I
     across = np.tensordot(_turn(rng)[0], np.mgrid[:side, :side] / side - 0.5, 1)
     share = 0.5 + across * rng.uniform(0, 0.8) + (_noise(rng, side, side, side * rng.uniform(0.15, 0.5)) - 0.5) * 0.6
     pattern = _texture(rng, side, side, side * rng.uniform(0.05, 0.25)) * rng.uniform(0.1, 0.4)
-    canvas = _image(_mix(_mix(palette[0], palette[1], share), palette[2], pattern))
+    canvas = Image.fromarray(_bytes(_mix(_mix(palette[0], palette[1], share), palette[2], pattern)))
     for _ in range(rng.integers(0, 4)):
         veil = Image.new("L", (2 * side, 2 * side))
         points = (rng.uniform(-0.1, 1.1, 2) + rng.normal(0, 0.2, (3, 2)).cumsum(0)) * 2 * side
-        width = math.ceil(2 * side * rng.uniform(0.005, 0.025))
-        ImageDraw.Draw(veil).line(points.ravel().tolist(), int(rng.integers(90, 230)), width, "curve")
-        canvas.paste(_ink(rng.choice(palette)), (0, 0), veil.reduce(2))
+        ink, width = int(rng.integers(90, 230)), math.ceil(2 * side * rng.uniform(0.005, 0.025))
+        ImageDraw.Draw(veil).line(points.ravel().tolist(), ink, width, "curve")
+        canvas.paste(tuple(_bytes(rng.choice(palette)).tolist()), (0, 0), veil.reduce(2))
     return canvas
 
 
@@ -305,31 +272,27 @@ def _paint(rng: np.random.Generator, canvas: Image.Image, piece: _Piece, palette
     """Put a piece on the canvas: a soft shadow, then a textured fill whose edges catch the light."""
     side, alpha = canvas.width, piece.mask.reduce(DETAIL)
     x, y = piece.window[0] // DETAIL, piece.window[1] // DETAIL
-    margin = side // 16
-    shadow = Image.new("L", (alpha.width + 2 * margin, alpha.height + 2 * margin))
-    shift = margin + light * side * rng.uniform(0.01, 0.035)
-    shadow.paste(int(rng.integers(60, 170)), _ink(shift), alpha)
+    dx, dy = (light * side * rng.uniform(0.01, 0.035)).astype(int).tolist()
+    shadow = Image.new("L", canvas.size)
+    shadow.paste(int(rng.integers(60, 170)), (x + dx, y + dy), alpha)
     shadow = shadow.filter(ImageFilter.GaussianBlur(side * rng.uniform(0.006, 0.018)))
-    canvas.paste(_ink(palette[0] * 0.15), (x - margin, y - margin), shadow)
-
+    canvas.paste(tuple(_bytes(palette[0] * 0.15).tolist()), (0, 0), shadow)
     # Of four colours the one that differs most from what lies below, else nobody could name the shape.
-    below = np.asarray(canvas.crop((x, y, x + alpha.width, y + alpha.height)), np.float32).mean((0, 1))
+    below = ImageStat.Stat(canvas.crop((x, y, x + alpha.width, y + alpha.height)), alpha).mean
     inks = rng.permutation(palette[3:])
     main = inks[np.abs(inks[:4] - below).sum(1).argmax()]
-    texture = _texture(rng, alpha.width, alpha.height, side * rng.uniform(0.04, 0.12)) * rng.uniform(0.1, 0.45)
+    texture = _texture(rng, alpha.width, alpha.height, side * rng.uniform(0.04, 0.12)) * rng.uniform(0.05, 0.3)
     soft = np.asarray(alpha.filter(ImageFilter.GaussianBlur(side * rng.uniform(0.008, 0.02))), np.float32) / 255
     down, right = np.gradient(soft)
     relief = 1 + (right * light[0] + down * light[1]) * rng.uniform(0, 3)
-    canvas.paste(_image(_mix(main, inks[-1], texture) * relief[..., None]), (x, y), alpha)
+    canvas.paste(Image.fromarray(_bytes(_mix(main, inks[-1], texture) * relief[..., None])), (x, y), alpha)
 
 
 def _expose(rng: np.random.Generator, canvas: Image.Image, light: Floats) -> NDArray[np.uint8]:
     """Uneven light, a colour cast, now and then a soft focus, and grain."""
     if rng.random() < 0.3:
         canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.6)))
-    position = np.linspace(-1, 1, canvas.width, dtype=np.float32)
-    falloff = 1 - np.float32(rng.uniform(0, 0.3)) * (position * light[0] + position[:, None] * light[1])
-    pixels = np.asarray(canvas, np.float32) * falloff[..., None].astype(np.float32)
-    pixels *= (rng.uniform(0.8, 1.15) * rng.uniform(0.88, 1.08, 3)).astype(np.float32)
-    pixels += rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(rng.uniform(0, 7))
-    return pixels.clip(0, 255).astype(np.uint8)
+    rows, columns = np.mgrid[-1 : 1 : canvas.height * 1j, -1 : 1 : canvas.width * 1j]
+    falloff = 1 - rng.uniform(0, 0.3) * (columns * light[0] + rows * light[1])
+    grain = rng.standard_normal((*falloff.shape, 3), dtype=np.float32) * rng.uniform(0, 5)
+    return _bytes(np.asarray(canvas) * falloff[..., None] * rng.uniform(0.8, 1.15) * rng.uniform(0.88, 1.08, 3) + grain)

@@ -28,6 +28,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise RunError(f"there is no checkpoint {path}: nothing to resume. Start the run without --resume.")
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise RunError(f"{path} can't be read as a checkpoint ({str(error).splitlines()[0]})") from error
+    except (RuntimeError, EOFError, OSError, LookupError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise RunError(f"{path} can't be read as a checkpoint ({reason})") from error
     return state

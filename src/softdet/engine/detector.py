@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from softdet.data.images import Resize
 from softdet.errors import WeightsError
@@ -18,6 +18,7 @@ from softdet.models.retinanet import RetinaNet, build_retinanet
 
 FORMAT_VERSION = 1
 _METADATA_KEY = "softdet"
+_COUNTER = ".num_batches_tracked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ def save_detector(path: Path, model: RetinaNet, card: DetectorCard) -> None:
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {_METADATA_KEY: json.dumps({"format_version": FORMAT_VERSION, **asdict(card)})}
     with whole_file(path) as draft:
-        save_file(weights, draft, metadata=metadata)
+        # Not save_file: it makes files that only their owner may read.
+        draft.write_bytes(save(weights, metadata=metadata))
 
 
 def load_detector(path: Path) -> Detector:
@@ -109,6 +111,9 @@ def load_strictly(model: RetinaNet, weights: dict[str, torch.Tensor], source: Pa
         WeightsError: naming the first that don't.
     """
     own = model.state_dict()
+    # BatchNorm counts its batches where it learns and not where it is frozen; nothing reads the count.
+    weights = {name: value for name, value in weights.items() if name in own or not name.endswith(_COUNTER)}
+    weights |= {name: value for name, value in own.items() if name not in weights and name.endswith(_COUNTER)}
     wrong = sorted(own.keys() ^ weights.keys())
     wrong += sorted(name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape)
     if wrong:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,12 +69,13 @@ def check_failures(failures: Sequence[str], num_images: int) -> None:
     Raises:
         DataError: more than 5% of the images can't be read.
     """
+    if not failures:
+        return
+    found = f"{len(failures)} of {num_images} images can't be read"
+    listed = "\n  ".join(failures[:5])
     if len(failures) > _MAX_UNREADABLE * num_images:
-        listed = "\n  ".join(failures[:5])
-        raise DataError(
-            f"{len(failures)} of {num_images} images can't be read, more than {_MAX_UNREADABLE:.0%}. "
-            f"The first:\n  {listed}"
-        )
+        raise DataError(f"{found}, more than {_MAX_UNREADABLE:.0%}. The first:\n  {listed}")
+    warnings.warn(f"{found} and are skipped. The first:\n  {listed}", RuntimeWarning, stacklevel=2)
 
 
 def to_coco(record: ImageRecord, instances: Instances, class_ids: Sequence[int | None]) -> list[dict[str, Any]]:
@@ -141,7 +143,8 @@ def _in_own_pixels(instances: Instances, sample: Sample) -> Instances:
 def device_for(using: bool, gpu_id: int = 0) -> torch.device:
     """CUDA, else Apple's MPS, else the CPU; the CPU where no accelerator is wanted."""
     if using and torch.cuda.is_available():
-        return torch.device("cuda", gpu_id)
+        # A run may be evaluated on a machine with fewer GPUs than it was trained on.
+        return torch.device("cuda", gpu_id if gpu_id < torch.cuda.device_count() else 0)
     if using and torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")

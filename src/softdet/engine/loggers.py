@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -81,18 +81,20 @@ class Loggers:
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Give a row to all."""
         self.csv_logger.log_metrics(dict(metrics), step)
-        for logger in list(self.others):
-            try:
-                logger.log_metrics(dict(metrics), step)
-            except Exception as error:  # whatever a third party raises must not end a run of hours
-                self.others.remove(logger)
-                message = f"{type(logger).__name__} failed ({error}); going on with metrics.csv alone"
-                warnings.warn(message, RuntimeWarning, stacklevel=2)
+        self._ask_others(lambda logger: logger.log_metrics(dict(metrics), step))
 
     def finalize(self, status: str) -> None:
         """Close all."""
-        for logger in self.others:
-            logger.finalize(status)
+        self._ask_others(lambda logger: logger.finalize(status))
+
+    def _ask_others(self, ask: Callable[[Logger], None]) -> None:
+        for logger in list(self.others):
+            try:
+                ask(logger)
+            except Exception as error:  # whatever a third party raises must not end a run of hours
+                self.others.remove(logger)
+                message = f"{type(logger).__name__} failed ({error}); going on with metrics.csv alone"
+                warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 def _number(value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import torch
 
 from softdet.data.images import read_image
 from softdet.data.index import IMAGE_SUFFIXES, ImageRecord, load_unlabeled
-from softdet.engine.detector import load_detector
+from softdet.engine.detector import DetectorCard, load_detector
 from softdet.engine.evaluation import infer, to_coco
 from softdet.errors import DataError
 from softdet.files import write_json
 from softdet.report.drawing import draw_boxes
+from softdet.structures import Instances
 
 
 def find_images(sources: Sequence[Path]) -> list[ImageRecord]:
@@ -56,26 +58,40 @@ def predict(
 
     Returns:
         COCO results with `file_name`, boxes in pixels of each upright image.
+
+    Raises:
+        DataError: a source is none, or more than 5% of the images can't be read; the others are done and written then.
     """
     records = find_images(sources)
     detector = load_detector(weights)
-    card = detector.card
-    lowest = card.operating_threshold if threshold is None else threshold
+    lowest = detector.card.operating_threshold if threshold is None else threshold
+    card = replace(detector.card, score_threshold=min(lowest, detector.card.score_threshold))
     entries: list[dict[str, Any]] = []
+    drawn: set[Path] = set()
     found = infer(detector.model.to(device), card, records, device=device, batch_size=batch_size)
-    for number, (record, instances) in enumerate(found, start=1):
-        kept = instances[instances.scores >= lowest]
-        own = to_coco(record, kept, card.class_ids)
-        names = [card.class_names[label] for label in kept.labels.tolist()]
-        entries += [
-            entry | {"image_id": number, "file_name": str(record.path), "category": name}
-            for entry, name in zip(own, names, strict=True)
-        ]
-        drawing = draw_boxes(
-            read_image(record.path), kept.boxes.tolist(), kept.labels.tolist(), card.class_names, kept.scores.tolist()
-        )
-        target = (out / "drawings" / str(record.id)).with_suffix(".jpg")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        drawing.save(target, quality=90)
-    write_json(out / "detections.json", entries)
+    try:
+        for number, (record, instances) in enumerate(found, start=1):
+            kept = instances[instances.scores >= lowest]
+            own = to_coco(record, kept, card.class_ids)
+            names = [card.class_names[label] for label in kept.labels.tolist()]
+            entries += [
+                entry | {"image_id": number, "file_name": str(record.path), "category": name}
+                for entry, name in zip(own, names, strict=True)
+            ]
+            target = (out / "drawings" / str(record.id)).with_suffix(".jpg")
+            if target in drawn:
+                target = target.with_stem(f"{target.stem}_{number}")
+            drawn.add(target)
+            _save_drawing(record, kept, card, target)
+    finally:
+        # Where too many images can't be read, what was found in the others is still worth having.
+        write_json(out / "detections.json", entries)
     return entries
+
+
+def _save_drawing(record: ImageRecord, found: Instances, card: DetectorCard, path: Path) -> None:
+    picture = read_image(record.path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw_boxes(picture, found.boxes.tolist(), found.labels.tolist(), card.class_names, found.scores.tolist()).save(
+        path, quality=90
+    )

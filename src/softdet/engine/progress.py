@@ -87,7 +87,7 @@ class ProgressLine:
         parts.append(f"ETA {format_seconds(remaining)}")
         line = " | ".join(parts)
         if self._bar.disable:
-            self.console.print(f"step {step + 1}/{self._num_steps} | {line}")
+            self.console.print(f"step {step + 1}/{self._num_steps} | {line}", soft_wrap=True)
         else:
             self._bar.update(self._task, line=line)
 

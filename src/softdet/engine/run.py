@@ -77,8 +77,7 @@ class RunFolder:
         if fabric.is_global_zero:
             refusal = self._why_not(resume=resume, overwrite=overwrite)
             if refusal is None and not resume:
-                shutil.rmtree(self.path, ignore_errors=True)
-                self.path.mkdir(parents=True)
+                refusal = self._make_empty()
         if refusal := fabric.broadcast(refusal):
             raise RunError(refusal)
 
@@ -87,18 +86,34 @@ class RunFolder:
             if self.checkpoint.is_file():
                 return None
             return f"{self.path}: nothing to resume, there is no {self.checkpoint.name}. Start it without --resume."
-        if not (self.path.is_dir() and any(self.path.iterdir())):
+        if self.path.exists() and not self.path.is_dir():
+            return f"{self.path} is a file, and a run needs a folder. Choose another model.exp_path."
+        # A run that failed before its first step leaves nothing but these two behind: nothing to lose.
+        if not self.path.is_dir() or set(self.path.iterdir()) <= {self.config, self.environment}:
             return None
         if not overwrite:
             return (
                 f"{self.path} already holds files. Choose: `softdet train --resume {self.path}` to go on with that "
                 "run, --overwrite to delete it, or model.exp_path=ANOTHER_FOLDER."
             )
-        if not self.config.is_file():
+        if not (self.config.is_file() and self.environment.is_file()):
             return (
-                f"{self.path} holds files that no run of softdet wrote (no {self.config.name}), so --overwrite won't "
-                "delete them. Choose another model.exp_path."
+                f"{self.path} holds files that no run of softdet wrote (a run has both {self.config.name} and "
+                f"{self.environment.name}), so --overwrite won't delete them. Choose another model.exp_path."
             )
+        return None
+
+    def _make_empty(self) -> str | None:
+        # The folder itself stays: it may be a link, or where a disk is mounted.
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for entry in list(self.path.iterdir()):
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
+        except OSError as error:
+            return f"model.exp_path: {self.path} can't be written ({error.strerror or error}). Choose another folder."
         return None
 
     def require_result(self) -> None:

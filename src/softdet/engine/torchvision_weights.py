@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,12 @@ def save_converted(file: Path, out: Path) -> None:
         )
     try:
         weights = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise WeightsError(f"{file} can't be read as weights ({str(error).splitlines()[0]})") from error
+    except Exception as error:  # the unpickler raises nearly any kind on bytes that aren't its own
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise WeightsError(f"{file} can't be read as weights ({reason}). Was it cut off while copied?") from error
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise WeightsError(
+            f"{file} holds no state dict (names to tensors). It should be retinanet_resnet50_fpn_v2's of torchvision"
+        )
     model, card = convert(weights, list(_COCO_CATEGORIES))
     save_detector(out, model, card)

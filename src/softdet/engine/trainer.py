@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from softdet.engine.checkpoint import load_checkpoint, save_checkpoint
 from softdet.engine.loggers import Loggers
 from softdet.engine.progress import ProgressLine, StepTimes, Stopwatch, memory_gb
 from softdet.errors import DataError, RunError
-from softdet.ops.distributed import sum_over_ranks, world_size
+from softdet.ops.distributed import gather_lists, sum_over_ranks, world_size
 from softdet.structures import AugmentedBatch, StepOutput, TrainBatch
 
 _MAX_SKIPPED_IN_A_ROW = 25
@@ -51,14 +52,14 @@ class TrainState:
 
     Attributes:
         step: the next step.
-        best_ap: the highest validation AP so far; -1 before the first.
+        best_ap: the highest validation AP so far; minus infinity before the first.
         images_seen: images served so far, over all ranks.
         images_unreadable: of which so many could not be read.
         skipped_steps: steps whose gradients weren't finite.
     """
 
     step: int = 0
-    best_ap: float = -1.0
+    best_ap: float = -math.inf
     images_seen: int = 0
     images_unreadable: int = 0
     skipped_steps: int = 0
@@ -194,8 +195,9 @@ class Trainer:
             for name, number_of in output.statistics.items():
                 statistics[name] = statistics.get(name, 0.0) + number_of / len(views)
         self._update(step, progress)
-        metrics = {name: sum_over_ranks(value).item() / world_size() for name, value in sums.items()}
-        return metrics | statistics
+        named = {**sums, **{name: torch.tensor(value) for name, value in statistics.items()}}
+        values = torch.stack([value.to(self.fabric.device, torch.float32) for value in named.values()])
+        return dict(zip(named, (sum_over_ranks(values) / world_size()).tolist(), strict=True))
 
     def _update(self, step: int, progress: ProgressLine) -> None:
         limit = self.clip_norm or float("inf")
@@ -227,16 +229,18 @@ class Trainer:
                 if part is not None:
                     seen += len(part)
                     failures += part.failures
+        total = sum_over_ranks(torch.tensor([seen, len(failures)], device=self.fabric.device)).tolist()
+        if total[1]:
+            failures = gather_lists(failures)
         for failure in failures:
             progress.say(f"skipped: {failure}")
-        total = sum_over_ranks(torch.tensor([seen, len(failures)], device=self.fabric.device)).tolist()
         self.state.images_seen += total[0]
         self.state.images_unreadable += total[1]
         too_many = self.state.images_unreadable > _MAX_UNREADABLE * self.state.images_seen
         if too_many and self.state.images_unreadable > 3:
             raise DataError(
                 f"{self.state.images_unreadable} of {self.state.images_seen} images served so far can't be read, more "
-                f"than {_MAX_UNREADABLE:.0%}. The last: {failures[-1] if failures else 'on another rank'}"
+                f"than {_MAX_UNREADABLE:.0%}. The last: {failures[-1]}"
             )
 
     def _measure(self, batches: list[TrainBatch], seconds: float, waited: float) -> dict[str, float]:

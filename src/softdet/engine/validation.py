@@ -64,14 +64,14 @@ class Validator:
             save_detector(self.run.last, model, card)
             if metrics["AP"] > best_ap:
                 save_detector(self.run.best, model, card)
-                _keep(self.run, detections, metrics)
+                _keep(self.run, self.card.digests.get("valid"), detections, metrics)
         return {"valid_AP": metrics["AP"], "valid_AP50": metrics["AP50"]}
 
 
 def evaluate_best(
-    run: RunFolder, valid: Path, index: Index | None, *, device: torch.device, batch_size: int
+    run: RunFolder, valid: Path, index: Index | None, *, device: torch.device, batch_size: int, rank: int = 0
 ) -> dict[str, Any]:
-    """Score a run's result on its validation set.
+    """Score a run's result on its validation set, on all ranks together.
 
     Args:
         run: with a `best` detector.
@@ -79,9 +79,10 @@ def evaluate_best(
         index: the same, to infer anew; None scores the detections that were kept.
         device: where to infer.
         batch_size: images per forward pass.
+        rank: of this process; rank 0 writes.
 
     Returns:
-        See `metrics.evaluate_detections`.
+        See `metrics.evaluate_detections`; the same on every rank.
     """
     truth = load_truth(valid)
     if index is None:
@@ -89,19 +90,21 @@ def evaluate_best(
     else:
         detector = load_detector(run.best)
         detections = detections_over(
-            detector.model.to(device), detector.card, index, device=device, batch_size=batch_size
+            detector.model.to(device), detector.card, index, device=device, batch_size=batch_size, rank=rank
         )
     metrics = evaluate_detections(truth, detections)
-    _keep(run, detections, metrics)
+    if rank == 0:
+        _keep(run, digest(valid), detections, metrics)
     return metrics
 
 
-def kept_detections_are_fresh(run: RunFolder) -> bool:
-    """Whether `detections.json` is what the `best` of now detects."""
+def kept_detections_are_fresh(run: RunFolder, valid: Path) -> bool:
+    """Whether `detections.json` is what the `best` of now detects in the validation set of now."""
     from_then = read_evaluation(run)
     if from_then is None or not (run.detections.is_file() and run.best.is_file()):
         return False
-    return from_then["weights"] == digest(run.best) and from_then["detections"] == digest(run.detections)
+    now = {"weights": run.best, "detections": run.detections, "valid": valid}
+    return valid.is_file() and all(from_then[name] == digest(path) for name, path in now.items())
 
 
 def read_evaluation(run: RunFolder) -> dict[str, Any] | None:
@@ -110,12 +113,13 @@ def read_evaluation(run: RunFolder) -> dict[str, Any] | None:
         content: dict[str, Any] = json.loads(run.evaluation.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return content if {"weights", "detections"} <= content.keys() else None
+    return content if {"weights", "detections", "valid"} <= content.keys() else None
 
 
-def _keep(run: RunFolder, detections: list[dict[str, Any]], metrics: dict[str, Any]) -> None:
+def _keep(run: RunFolder, valid_digest: str | None, detections: list[dict[str, Any]], metrics: dict[str, Any]) -> None:
     write_json(run.detections, detections, indent=None)
-    write_json(run.evaluation, metrics | {"weights": digest(run.best), "detections": digest(run.detections)})
+    digests = {"weights": digest(run.best), "detections": digest(run.detections), "valid": valid_digest}
+    write_json(run.evaluation, metrics | digests)
 
 
 def evaluate_files(truth: Path, detections: Path) -> dict[str, Any]:

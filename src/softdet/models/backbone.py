@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
 
@@ -104,11 +105,10 @@ def build_backbone(arch: str, pretrained: bool | Path, *, num_frozen_stages: int
         raise ConfigError(
             f"basenet.arch: {arch!r} is neither one of {', '.join(ALIASES)} nor a timm model. Near: {', '.join(near)}"
         )
-    overlay = {"file": str(pretrained)} if isinstance(pretrained, Path) else None
     if isinstance(pretrained, Path) and not pretrained.is_file():
         raise WeightsError(f"basenet.pretrained: there is no weights file {pretrained}")
     try:
-        body = timm.create_model(name, pretrained=bool(pretrained), features_only=True, pretrained_cfg_overlay=overlay)
+        body = _create(name, pretrained)
     except (RuntimeError, AttributeError) as error:
         if pretrained:
             raise WeightsError(_weights_message(name, pretrained, error)) from error
@@ -116,8 +116,27 @@ def build_backbone(arch: str, pretrained: bool | Path, *, num_frozen_stages: int
     except Exception as error:  # the hub, the network and the file system each raise their own kinds
         raise WeightsError(_weights_message(name, pretrained, error)) from error
     backbone = Backbone(body, name)
+    if isinstance(pretrained, Path):
+        _require_all_loaded(body, name, pretrained)
     backbone.freeze(num_frozen_stages, freeze_batchnorm)
     return backbone
+
+
+def _create(name: str, pretrained: bool | Path) -> nn.Module:
+    overlay = {"file": str(pretrained)} if isinstance(pretrained, Path) else None
+    return timm.create_model(name, pretrained=bool(pretrained), features_only=True, pretrained_cfg_overlay=overlay)
+
+
+def _require_all_loaded(body: nn.Module, name: str, file: Path) -> None:
+    # timm passes over weights that a file lacks. What it passed over is random, and differs in a second model.
+    with torch.random.fork_rng(devices=[]):
+        other = _create(name, file).state_dict()
+    missing = [key for key, tensor in body.state_dict().items() if not torch.equal(tensor, other[key])]
+    if missing:
+        raise WeightsError(
+            f"basenet.pretrained: {file} can't be loaded as weights of {name} ({len(missing)} of {len(other)} are not "
+            f"in it, the first {missing[:3]}). Is it of the architecture that basenet.arch names?"
+        )
 
 
 def _weights_message(name: str, pretrained: bool | Path, error: Exception) -> str:

@@ -34,7 +34,9 @@ class Head(nn.Module):
 
     def __init__(self, channels: int, num_convs: int, num_anchors: int, num_outputs: int, bias: float) -> None:
         super().__init__()
-        norm = partial(nn.GroupNorm, math.gcd(32, channels))
+        # 32 groups as torchvision has. Narrow heads take 8 channels a group: one channel alone on a level of one cell
+        # would be normalised to nothing, and torch refuses it for a single image.
+        norm = partial(nn.GroupNorm, math.gcd(32, channels) if channels > 64 else max(1, channels // 8))
         self.convs = nn.Sequential(
             *(Conv2dNormActivation(channels, channels, norm_layer=norm) for _ in range(num_convs))
         )
@@ -83,7 +85,7 @@ class RetinaNet(nn.Module):
         )
         self.box_head = Head(channels, num_convs, anchors.num_per_cell, 4, bias=0.0)
         self.anchors = anchors
-        self._anchors_at: dict[tuple[int, int], Tensor] = {}
+        self._anchors_at: dict[tuple[tuple[int, int], torch.device], Tensor] = {}
         self.register_buffer("mean", torch.tensor(backbone.mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(backbone.std).view(3, 1, 1))
 
@@ -104,12 +106,13 @@ class RetinaNet(nn.Module):
     @torch.no_grad()
     def anchors_at(self, size: tuple[int, int]) -> Tensor:
         """The anchors that `forward` gives for views of a size, (A, 4), so that targets can be laid out beforehand."""
-        if size not in self._anchors_at:
+        key = (size, self.mean.device)
+        if key not in self._anchors_at:
             was_training = self.training
             image = self.mean.new_zeros(1, 3, *size)
-            self._anchors_at[size] = self._lay_anchors(self.eval()._features(image), image)
+            self._anchors_at[key] = self._lay_anchors(self.eval()._features(image), image)
             self.train(was_training)
-        return self._anchors_at[size]
+        return self._anchors_at[key]
 
     def _features(self, images: Tensor) -> list[Tensor]:
         normalised = (images - self.mean) / self.std

@@ -34,7 +34,7 @@ class Anchors(nn.Module):
             device: where the anchors are wanted.
 
         Returns:
-            (A, 4) xyxy in pixels of the view, ordered by level, row, column, then octave and ratio.
+            (A, 4) xyxy in pixels of the view, ordered by level, row, column, ratio, octave.
         """
         key = (*grids, size, device)
         if key not in self._laid_out:

@@ -1,8 +1,12 @@
 """Sums and gathers over ranks that are the identity in a single process."""
 
+from typing import TypeVar
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+_Item = TypeVar("_Item")
 
 
 def world_size() -> int:
@@ -17,6 +21,15 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     total = values.clone()
     dist.all_reduce(total)
     return total
+
+
+def gather_lists(items: list[_Item]) -> list[_Item]:
+    """Every rank's items, in the order of the ranks; all ranks must call it."""
+    if world_size() == 1:
+        return items
+    parts: list[list[_Item]] = [[] for _ in range(world_size())]
+    dist.all_gather_object(parts, items)
+    return [item for part in parts for item in part]
 
 
 def gather_rows(rows: Tensor) -> Tensor:

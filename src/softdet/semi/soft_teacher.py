@@ -33,15 +33,13 @@ class Lesson:
     Attributes:
         classes: the anchors' classes; doubtful ones are ignored.
         boxes: the anchors' boxes, from a list of its own.
-        weights: (B, A) of the classification loss.
-        image_weights: (B, 1) of both losses.
+        weights: (B, A) of the classification loss; the box loss has no background that could be wrong.
         statistics: counts for the metrics.
     """
 
     classes: Assignment
     boxes: Assignment
     weights: Tensor
-    image_weights: Tensor
     statistics: dict[str, float]
 
 
@@ -62,7 +60,8 @@ class SoftTeacher:
         unsupervised_weight: of the unlabeled images' losses.
         burn_in_steps: steps on labeled images alone; the teacher tracks the student from step 0.
         ramp_steps: the weight grows linearly over so many steps after that; 0 for at once.
-        empty_image_weight: of an unlabeled image in which the teacher is sure of nothing (METHOD, trap 2).
+        empty_image_weight: of the classification loss of an unlabeled image in which the teacher is sure of nothing
+            (METHOD, trap 2).
         autocast: the precision that the teacher runs in.
     """
 
@@ -104,7 +103,7 @@ class SoftTeacher:
             batches: the micro-batches of one optimizer step, of this rank.
         """
         labeled = [assign_labeled(self.teacher.model, batch) for batch in batches]
-        pseudo = [self.label(batch.weak) for batch in batches]
+        pseudo = [self.label(batch) for batch in batches]
         self._observe(pseudo)
         lessons = [self.prepare(batch, labels) for batch, labels in zip(batches, pseudo, strict=True)]
         num_labeled, num_classes, num_boxes = normalisers(
@@ -121,26 +120,30 @@ class SoftTeacher:
             output = self.student(torch.cat([batch.labeled.images, batch.strong.images]))
             on_labeled, on_strong = output.split([len(batch.labeled.images), len(batch.strong.images)])
             supervised = supervised_losses(on_labeled, assignment, batch, num_labeled)
+            believed = torch.ones_like(lesson.weights)
             unsupervised = {
-                "unsupervised_class": classification_loss(
-                    on_strong, lesson.classes, lesson.weights * lesson.image_weights
-                )
-                / num_classes,
-                "unsupervised_box": regression_loss(on_strong, lesson.boxes, lesson.image_weights) / num_boxes,
+                "unsupervised_class": classification_loss(on_strong, lesson.classes, lesson.weights) / num_classes,
+                "unsupervised_box": regression_loss(on_strong, lesson.boxes, believed) / num_boxes,
             }
-            weight = self.weight_at(batch.step)
-            loss = sum_of(supervised) + weight * sum_of(unsupervised)
-            yield StepOutput(loss, _detached(supervised | unsupervised), lesson.statistics)
+            known, guessed = sum_of(supervised), self.weight_at(batch.step) * sum_of(unsupervised)
+            # Pseudo losses that outgrow the true ones wreck the model unseen (METHOD, trap 9).
+            ratio = {"loss_ratio": (guessed / known.clamp(min=1e-9)).detach().item()}
+            yield StepOutput(known + guessed, _detached(supervised | unsupervised), lesson.statistics | ratio)
 
     @torch.no_grad()
-    def label(self, weak: View | None) -> list[PseudoLabels]:
-        """Let the teacher look at the weak views: its detections, with their uncertainty, one per image."""
-        if weak is None:
+    def label(self, batch: AugmentedBatch) -> list[PseudoLabels]:
+        """Let the teacher look at the weak views: its detections, with their uncertainty, one per image.
+
+        What it sees in the grey that stands in for an unreadable file counts for nothing.
+        """
+        if batch.weak is None or batch.unlabeled_readable is None:
             return []
         with self.autocast():
-            output = self.teacher.model(weak.images)
+            output = self.teacher.model(batch.weak.images)
         labels = []
-        for image, before in enumerate(candidates(output, weak.size, score_threshold=_MIN_SCORE, top_k=_TOP_K)):
+        found = candidates(output, batch.weak.size, score_threshold=_MIN_SCORE, top_k=_TOP_K)
+        for image, seen in enumerate(found):
+            before = seen[batch.unlabeled_readable[image].expand(len(seen))]
             instances = suppress(before, _NMS_IOU)
             match self.box_reliability:
                 case "cluster":
@@ -180,7 +183,8 @@ class SoftTeacher:
             "empty_images": 1 - has_boxes.float().mean().item(),
             "uncertainty_threshold": limit,
         }
-        return Lesson(classes, boxes, self._anchor_weights(batch.strong, classes), image_weights[:, None], statistics)
+        weights = self._anchor_weights(batch.strong, classes) * image_weights[:, None]
+        return Lesson(classes, boxes, weights, statistics)
 
     def weight_at(self, step: int) -> float:
         """The unsupervised weight at a step: 0 in the burn-in, then a linear ramp, then constant."""
@@ -212,8 +216,9 @@ class SoftTeacher:
 
     def _anchor_weights(self, strong: View, classes: Assignment) -> Tensor:
         weights = torch.ones_like(classes.labels, dtype=torch.float32)
-        if self.background != "soft" or strong.clean is None:
+        if self.background != "soft":
             return weights
+        assert strong.clean is not None, "the augmenter keeps the strong view's geometry for the teacher"
         # The teacher looks at the student's own geometry, without its colours: anchor for anchor the same places.
         with self.autocast():
             logits = self.teacher.model(strong.clean).logits

@@ -81,12 +81,13 @@ def normalisers(*counts: Tensor | int) -> Tensor:
     Divided by the number of ranks, since data-parallel training averages their gradients.
 
     Args:
-        counts: this rank's, summed over its micro-batches.
+        counts: this rank's, summed over its micro-batches; the first tells the device, a plain 0 is fine elsewhere.
 
     Returns:
         (len(counts),) float32.
     """
-    local = torch.stack([torch.as_tensor(count).float() for count in counts])
+    device = torch.as_tensor(counts[0]).device
+    local = torch.stack([torch.as_tensor(count).to(device, torch.float32) for count in counts])
     return sum_over_ranks(local).clamp(min=1) / world_size()
 
 

@@ -1,0 +1,382 @@
+"""The loop: an exact resume, steps that must not happen, and files that can't be read."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from softdet import build
+from softdet.config import Config, load_config, save_config
+from softdet.engine.checkpoint import load_checkpoint
+from softdet.engine.detector import load_detector
+from softdet.engine.run import RunFolder
+from softdet.engine.trainer import Trainer
+from softdet.errors import DataError, RunError
+from softdet.structures import AugmentedBatch, StepOutput
+
+# Measured by the clock or the system, so another run has others.
+MEASURED = {"images_per_second", "data_wait", "memory_gb"}
+
+
+def make(config: Config) -> Trainer:
+    """What `softdet train` makes of a config."""
+    fabric = build.make_fabric(config)
+    fabric.launch()
+    run = RunFolder(config.model.exp_path)
+    run.claim(fabric, resume=False, overwrite=False)
+    save_config(config, run.config)
+    run.write_environment(fabric.device)
+    return build.make_trainer(config, fabric, build.load_data(config), resume=False)
+
+
+def differences(one: Any, other: Any, place: str = "") -> list[str]:
+    """Where two nested states differ, to the bit."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        if one.keys() != other.keys():
+            return [f"{place}: {one.keys() ^ other.keys()}"]
+        return [line for key in one for line in differences(one[key], other[key], f"{place}.{key}")]
+    if isinstance(one, list | tuple) and len(one) == len(other):
+        return [line for i in range(len(one)) for line in differences(one[i], other[i], f"{place}[{i}]")]
+    same = torch.equal(one, other) if isinstance(one, Tensor) else one == other
+    return [] if same else [place]
+
+
+def numbers(run: Path) -> list[dict[str, str]]:
+    """The rows of the metrics, without what the clock says."""
+    with RunFolder(run).metrics.open(newline="") as file:
+        return [{name: value for name, value in row.items() if name not in MEASURED} for row in csv.DictReader(file)]
+
+
+def assert_same_run(run: Path, reference: Path) -> None:
+    """The same student, teacher, optimizer, thresholds, numbers and result, bit for bit."""
+    state, wanted = (load_checkpoint(RunFolder(path).checkpoint) for path in (run, reference))
+    assert wanted["train"]["step"] == 24
+    assert differences(state, wanted) == []
+    assert numbers(run) == numbers(reference)
+    best, wanted_best = (load_detector(RunFolder(path).best) for path in (run, reference))
+    assert differences(best.model.state_dict(), wanted_best.model.state_dict()) == []
+    assert replace(best.card, digests={}) == replace(wanted_best.card, digests={})
+    assert RunFolder(run).detections.read_bytes() == RunFolder(reference).detections.read_bytes()
+
+
+def test_a_run_that_was_killed_and_resumed_is_the_run_that_never_was(
+    squares: Path, tiny_run: Path, tmp_path: Path, softdet: Callable[..., int]
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    command = [sys.executable, "-m", "softdet", "train", "--config", str(squares / "tiny.yaml")]
+    process = subprocess.Popen(
+        [*command, f"model.exp_path={run.path}"],
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        # Renamed into its place when it's whole, half way through the run.
+        while not run.checkpoint.exists() and process.poll() is None:
+            time.sleep(0.005)
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert load_checkpoint(run.checkpoint)["train"]["step"] == 12
+
+    assert softdet("train", "--resume", run.path) == 0
+    assert_same_run(run.path, tiny_run)
+
+
+def test_a_run_that_was_asked_to_stop_saves_and_goes_on(
+    tiny_config: Callable[..., Config],
+    tiny_run: Path,
+    tmp_path: Path,
+    softdet: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    trainer = make(tiny_config(f"model.exp_path={tmp_path / 'run'}"))
+    set_learning_rate = trainer.set_learning_rate
+
+    def stop_at_18(step: int) -> None:
+        if step == 18:
+            os.kill(os.getpid(), signal.SIGTERM)
+        set_learning_rate(step)
+
+    trainer.set_learning_rate = stop_at_18
+    before = signal.getsignal(signal.SIGTERM)
+    assert trainer.fit() is False
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert "stopped at step 19 as asked; go on with --resume" in capsys.readouterr().out
+    # Between two checkpoints, after the burn-in: the memory of the teacher's boxes is part of the state.
+    state = load_checkpoint(trainer.checkpoint)
+    assert state["train"]["step"] == 19
+    assert len(state["method"]["uncertainty_threshold"]["recent"]) > 0
+
+    assert softdet("train", "--resume", tmp_path / "run") == 0
+    assert_same_run(tmp_path / "run", tiny_run)
+
+
+def test_resuming_a_run_that_is_over_only_tests_it(
+    tiny_config: Callable[..., Config], tmp_path: Path, softdet: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run"
+    make(tiny_config(f"model.exp_path={path}", "params.iterations=2", "soft_teacher.enabled=False")).fit()
+    before = RunFolder(path).checkpoint.read_bytes(), numbers(path)
+    capsys.readouterr()
+    assert softdet("train", "--resume", path) == 0
+    assert "mAP" in capsys.readouterr().out
+    assert (RunFolder(path).checkpoint.read_bytes(), numbers(path)) == before
+
+
+def test_the_number_of_loader_processes_changes_nothing(tiny_config: Callable[..., Config], tmp_path: Path) -> None:
+    for num_workers in (0, 2):
+        trainer = make(
+            tiny_config(
+                f"model.exp_path={tmp_path / str(num_workers)}",
+                f"params.data_worker={num_workers}",
+                "params.iterations=4",
+                "soft_teacher.enabled=False",
+            )
+        )
+        assert trainer.fit()
+    alone, with_workers = (load_checkpoint(RunFolder(tmp_path / name).checkpoint) for name in "02")
+    assert differences(alone, with_workers) == []
+    assert numbers(tmp_path / "0") == numbers(tmp_path / "2")
+
+
+def test_another_seed_is_another_run_and_the_same_seed_the_same(
+    tiny_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    def students(name: str, seed: int) -> dict[str, Tensor]:
+        trainer = make(
+            tiny_config(
+                f"model.exp_path={tmp_path / name}",
+                f"params.random_seed={seed}",
+                "params.iterations=1",
+                "soft_teacher.enabled=False",
+            )
+        )
+        trainer.fit()
+        return dict(trainer.student.module.state_dict())
+
+    first = students("a", 1)
+    assert differences(first, students("b", 1)) == []
+    assert differences(first, students("c", 2)) != []
+
+
+def test_micro_batches_give_the_step_of_the_whole_batch(tiny_config: Callable[..., Config], tmp_path: Path) -> None:
+    students = []
+    for accumulate in (1, 2):
+        trainer = make(
+            tiny_config(
+                f"model.exp_path={tmp_path / str(accumulate)}",
+                f"params.accumulate={accumulate}",
+                "params.iterations=1",
+                "optimizer.which=SGD",
+                "basenet.frozen_batchnorm=True",  # else each micro-batch has statistics of its own
+                "soft_teacher.burn_in_steps=0",
+            )
+        )
+        trainer.fit()
+        students.append(trainer.student.module.state_dict())
+    for name, value in students[0].items():
+        torch.testing.assert_close(value, students[1][name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+TWO_PROCESSES = """
+import sys
+from lightning_fabric import Fabric
+from softdet import build, cli
+build.make_fabric = lambda config: Fabric(accelerator="cpu", devices=2, strategy="ddp")
+cli.main(sys.argv[1:])
+"""
+
+
+def test_two_processes_train_and_test_as_one(squares: Path, tiny_run: Path, tmp_path: Path) -> None:
+    overrides = [
+        f"model.model_path={RunFolder(tiny_run).best}",  # so that the teacher sees something; BatchNorm is frozen
+        "optimizer.which=SGD",
+        "params.iterations=4",
+        "params.evaluate_every=4",
+        "params.log_every=1",
+        "soft_teacher.burn_in_steps=2",
+    ]
+    alone = make(load_config(squares / "tiny.yaml", [*overrides, f"model.exp_path={tmp_path / 'alone'}"]))
+    alone.fit()
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # As torchrun sets them.
+    common = {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GROUP_RANK": "0"}
+    common |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, "-c", TWO_PROCESSES, "train", "--config", str(squares / "tiny.yaml"), *overrides]
+    processes = [
+        subprocess.Popen(
+            [*command, f"model.exp_path={tmp_path / 'both'}"],
+            env=os.environ | common | {"RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    try:
+        first, second = (process.communicate(timeout=120)[0] for process in processes)
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0]
+    # The first one speaks for both.
+    assert f"{RunFolder(tmp_path / 'both').best}: mAP" in first
+    assert "mAP" not in second
+
+    states = [load_checkpoint(RunFolder(tmp_path / name).checkpoint) for name in ("alone", "both")]
+    for name, value in states[0]["student"].items():
+        torch.testing.assert_close(states[1]["student"][name], value, rtol=1e-3, atol=1e-5, msg=name)
+    assert states[0]["train"]["images_seen"] == states[1]["train"]["images_seen"] == 24
+    for one, both in zip(numbers(tmp_path / "alone"), numbers(tmp_path / "both"), strict=True):
+        assert one.keys() == both.keys()
+        for name, value in one.items():
+            # The ratio of two halves' losses is not the halves' mean ratio.
+            if name != "loss_ratio" and value:
+                assert float(both[name]) == pytest.approx(float(value), rel=2e-3, abs=1e-6), name
+
+
+def test_gradients_are_clipped_together(tiny_config: Callable[..., Config], tmp_path: Path) -> None:
+    for limit in (0.01, 0.0):
+        trainer = make(
+            tiny_config(
+                f"model.exp_path={tmp_path / str(limit)}",
+                f"optimizer.clip_norm={limit}",
+                "params.iterations=1",
+                "soft_teacher.enabled=False",
+            )
+        )
+        trainer.fit()
+        gradients = [p.grad for p in trainer.student.module.parameters() if p.grad is not None]
+        norm = torch.stack([gradient.norm() for gradient in gradients]).norm().item()
+        assert norm == pytest.approx(limit, rel=1e-3) if limit else norm > 0.1
+
+
+def test_a_gradient_that_is_not_finite_is_skipped(
+    tiny_config: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = make(
+        tiny_config(
+            f"model.exp_path={tmp_path / 'run'}",
+            "params.iterations=5",
+            "params.log_every=1",
+            "soft_teacher.enabled=False",
+        )
+    )
+    step, students = trainer.method.step, []
+
+    def overflow_at_2(batches: Sequence[AugmentedBatch]) -> Iterator[StepOutput]:
+        students.append({name: p.detach().clone() for name, p in trainer.student.module.named_parameters()})
+        for output in step(batches):
+            yield replace(output, loss=output.loss * math.inf) if batches[0].step == 2 else output
+
+    trainer.method.step = overflow_at_2  # type: ignore[method-assign]
+    assert trainer.fit()
+    # Each entry is the student before a step; the third step, of number 2, moved nothing.
+    assert [differences(*pair) == [] for pair in pairwise(students)] == [False, False, True, False]
+    assert "step 3: the gradients are not finite; the step is skipped" in capsys.readouterr().out
+    assert [row["skipped_steps"] for row in numbers(tmp_path / "run")] == ["0", "0", "1", "1", "1"]
+    assert all(torch.isfinite(value).all() for value in trainer.method.evaluation_model.state_dict().values())
+    assert load_checkpoint(trainer.checkpoint)["train"]["skipped_steps"] == 1
+
+
+def test_a_student_that_breaks_for_good_ends_the_run_and_the_teacher_stays_finite(
+    tiny_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    trainer = make(
+        tiny_config(f"model.exp_path={tmp_path / 'run'}", "params.iterations=40", "soft_teacher.enabled=False")
+    )
+    augment = trainer.augment
+
+    def broken_from_2(batch: Any) -> AugmentedBatch:
+        views = augment(batch)
+        if batch.step >= 2:
+            views.labeled.images.fill_(math.nan)
+        return views
+
+    trainer.augment = broken_from_2
+    with pytest.raises(RunError, match=r"not finite for 25 steps in a row, up to step 27\..*optimizer\.lr"):
+        trainer.fit()
+    assert all(torch.isfinite(value).all() for value in trainer.method.evaluation_model.state_dict().values())
+
+
+def config_of(folder: Path, *overrides: str) -> Config:
+    return load_config(
+        folder / "tiny.yaml", [f"model.exp_path={folder / 'run'}", "soft_teacher.enabled=False", *overrides]
+    )
+
+
+def test_an_unreadable_image_is_named_skipped_and_counted(
+    own_squares: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own_squares / "images" / "train_3.png").write_bytes(b"no picture")
+    trainer = make(config_of(own_squares, "params.iterations=2", "params.log_every=1"))
+    assert trainer.fit()
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped: ")]
+    assert "train_3.png" in line
+    assert numbers(own_squares / "run")[-1]["images_unreadable"] == "1"
+    state = load_checkpoint(trainer.checkpoint)["train"]
+    assert (state["images_seen"], state["images_unreadable"]) == (8, 1)
+
+
+def test_more_than_one_unreadable_image_in_twenty_is_fatal(own_squares: Path) -> None:
+    (own_squares / "images" / "train_3.png").unlink()
+    trainer = make(config_of(own_squares, "params.iterations=40"))
+    with pytest.raises(DataError, match=r"4 of \d+ images served so far can't be read, more than 5%.*train_3\.png"):
+        trainer.fit()
+
+
+def test_what_is_due_is_done_and_the_last_step_does_everything(
+    tiny_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    trainer = make(
+        tiny_config(
+            f"model.exp_path={tmp_path / 'run'}",
+            "params.iterations=7",
+            "params.log_every=2",
+            "params.evaluate_every=3",
+            "params.checkpoint_every=4",
+            "soft_teacher.enabled=False",
+        )
+    )
+    saved: list[int] = []
+    save = trainer.save
+
+    def note() -> None:
+        saved.append(trainer.state.step)
+        save()
+
+    trainer.save = note  # type: ignore[method-assign]
+    trainer.fit()
+    rows = numbers(tmp_path / "run")
+    assert [row["step"] for row in rows if row["loss"]] == ["2", "4", "6", "7"]
+    assert [row["step"] for row in rows if row["valid_AP"]] == ["3", "6", "7"]
+    assert saved == [4, 7]
+
+
+def test_a_run_on_which_nothing_is_ever_found_has_a_result_all_the_same(
+    tiny_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    trainer = make(
+        tiny_config(f"model.exp_path={tmp_path / 'run'}", "params.iterations=1", "soft_teacher.enabled=False")
+    )
+    trainer.evaluate = replace(trainer.evaluate, truth=trainer.evaluate.truth | {"annotations": []})  # type: ignore
+    trainer.fit()
+    assert trainer.state.best_ap == -1
+    RunFolder(tmp_path / "run").require_result()

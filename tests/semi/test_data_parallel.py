@@ -1,0 +1,100 @@
+"""Two processes with half the batch each do what one does with the whole."""
+
+import copy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from softdet.semi.supervised import Supervised
+
+METHODS = ("supervised", "soft_teacher", "accumulated")
+
+
+def one_step(method: Any, batches: list[Any]) -> dict[str, Any]:
+    """A step's gradients, summed losses and what the teacher becomes."""
+    method.student.zero_grad()
+    losses: dict[str, Tensor] = {}
+    for output in method.step(batches):
+        output.loss.backward()
+        for name, loss in output.losses.items():
+            losses[name] = losses.get(name, torch.zeros(())) + loss
+    gradients = {name.removeprefix("module."): p.grad.clone() for name, p in method.student.named_parameters()}
+    with torch.no_grad():
+        for parameter in method.student.parameters():
+            parameter -= 0.1 * parameter.grad
+    followed = method.after_optimizer_step()
+    return {
+        "gradients": gradients,
+        "losses": losses,
+        "teacher": method.teacher.model.state_dict(),
+        "followed": followed,
+    }
+
+
+def one_rank(rank: int, folder: Path) -> None:
+    """A process of two; what it works on and what comes out lie in the folder."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
+    for name in METHODS:
+        method, batches = torch.load(folder / f"{name}_{rank}.pt", weights_only=False)
+        method.student = DistributedDataParallel(method.student)
+        torch.save(one_step(method, batches), folder / f"{name}_{rank}_done.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory, make_method, make_batch, cut) -> dict[str, list[dict[str, Any]]]:
+    """For each method the result of one process, and those of the two."""
+    folder = tmp_path_factory.mktemp("ranks")
+    batch = make_batch(8)
+    soft = make_method(score_threshold=0.8, box_score_threshold=0.8)
+    cases = {
+        "supervised": (Supervised(soft.student, soft.teacher), partial(cut, count=1)),
+        "soft_teacher": (soft, partial(cut, count=1)),
+        "accumulated": (soft, partial(cut, count=2)),
+    }
+    expected = {}
+    for name, (method, pieces) in cases.items():
+        for rank, half in enumerate(cut(batch, 2)):
+            torch.save((method, pieces(half)), folder / f"{name}_{rank}.pt")
+        expected[name] = one_step(copy.deepcopy(method), [batch])
+    torch.multiprocessing.spawn(one_rank, args=(folder,), nprocs=2)
+    return {
+        name: [expected[name], *(torch.load(folder / f"{name}_{rank}_done.pt") for rank in range(2))]
+        for name in METHODS
+    }
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_two_processes_give_the_gradients_of_one(results, name: str) -> None:
+    whole, *ranks = (result["gradients"] for result in results[name])
+    for gradients in ranks:
+        assert gradients.keys() == whole.keys()
+        for key, gradient in whole.items():
+            atol = 1e-5 * gradient.abs().max().item()
+            torch.testing.assert_close(gradients[key], gradient, atol=atol, rtol=1e-4, msg=key)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_mean_of_the_processes_losses_is_the_loss_of_one(results, name: str) -> None:
+    whole, first, second = (result["losses"] for result in results[name])
+    assert len(whole) == (2 if name == "supervised" else 4)
+    for key, loss in whole.items():
+        assert loss > 0
+        torch.testing.assert_close((first[key] + second[key]) / 2, loss, rtol=1e-4, atol=0)
+        assert first[key] != second[key], "the halves differ, or else the test could not fail"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_both_processes_have_the_same_teacher(results, name: str) -> None:
+    whole, first, second = results[name]
+    assert whole["followed"]
+    for key, tensor in whole["teacher"].items():
+        assert torch.equal(first["teacher"][key], second["teacher"][key])
+        torch.testing.assert_close(first["teacher"][key], tensor, atol=1e-5, rtol=1e-4)

@@ -1,0 +1,311 @@
+"""From a config to objects: what fits together, what doesn't, and on which device."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from softdet import build
+from softdet.config import Config, dump_config, load_config, save_config
+from softdet.data.index import load_labeled
+from softdet.engine.checkpoint import load_checkpoint
+from softdet.engine.detector import load_detector, read_card
+from softdet.engine.run import RunFolder
+from softdet.engine.trainer import Trainer
+from softdet.errors import ConfigError, DataError, WeightsError
+from softdet.files import digest
+from softdet.semi.soft_teacher import SoftTeacher
+from softdet.semi.supervised import Supervised
+
+Make = Callable[..., Config]
+
+
+def made(config: Config, *, resume: bool = False) -> Trainer:
+    fabric = build.make_fabric(config)
+    fabric.launch()
+    return build.make_trainer(config, fabric, build.load_data(config), resume=resume)
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_the_lists_are_read_with_one_numbering_of_the_classes(own_squares: Path) -> None:
+    # The validation list has the same classes under other ids, in another order.
+    def renumber(content: dict[str, Any]) -> None:
+        new = {5: 1, 17: 2}
+        for entry in (*content["categories"], *content["annotations"]):
+            key = "id" if "name" in entry else "category_id"
+            entry[key] = new[entry[key]]
+
+    rewrite(own_squares / "valid.json", renumber)
+    data = build.load_data(load_config(own_squares / "tiny.yaml"))
+    assert data.train.class_names == data.valid.class_names == ("blue", "red")
+    assert (data.train.category_ids, data.valid.category_ids) == ((5, 17), (1, 2))
+    assert data.unlabeled is not None
+    assert len(data.unlabeled) == 6
+    assert not data.unlabeled.class_names
+
+
+def test_unlabeled_images_may_be_a_list_whose_boxes_are_never_read(tiny_config: Make, squares: Path) -> None:
+    unlabeled = build.load_data(tiny_config(f"data.unlabeled={squares / 'train.json'}")).unlabeled
+    assert unlabeled is not None
+    assert all(len(record.boxes) == 0 for record in unlabeled.images)
+
+
+def test_without_unlabeled_images_the_two_ways_on_are_named(tiny_config: Make) -> None:
+    with pytest.raises(ConfigError, match=r"data\.unlabeled is missing.*folder.*--supervised"):
+        build.load_data(tiny_config("data.unlabeled=None"))
+    assert build.load_data(tiny_config("data.unlabeled=None", "soft_teacher.enabled=False")).unlabeled is None
+
+
+def test_an_image_is_never_both_trained_on_and_evaluated_on(tiny_config: Make, squares: Path) -> None:
+    for key, override in (
+        ("data.train", f"data.train={squares / 'valid.json'}"),
+        ("data.unlabeled", f"data.unlabeled={squares / 'images'}"),
+    ):
+        with pytest.raises(DataError, match=rf"8 images of {key} .*valid_0\.png"):
+            build.load_data(tiny_config(override))
+
+
+def test_the_class_list_sets_the_order_and_must_hold_every_class(tiny_config: Make, tmp_path: Path) -> None:
+    names = tmp_path / "classes.txt"
+    names.write_text("green\nred\nblue\n")
+    data = build.load_data(tiny_config(f"params.classes={names}"))
+    assert data.train.class_names == ("green", "red", "blue")
+    assert data.train.category_ids == (None, 17, 5)
+    names.write_text("red\n")
+    with pytest.raises(DataError, match=r"'blue'.*not in the class list"):
+        build.load_data(tiny_config(f"params.classes={names}"))
+
+
+def test_a_class_that_no_image_has_yet_gets_an_id_of_its_own(tiny_config: Make, squares: Path) -> None:
+    index = replace(
+        load_labeled(squares / "train.json"),
+        class_names=("green", "red", "blue", "grey"),
+        category_ids=(None, 17, 5, None),
+    )
+    ids = build.make_card(tiny_config(), index).class_ids
+    assert ids[1:3] == (17, 5)
+    assert len(set(ids)) == 4
+
+
+def test_the_card_says_all_that_inference_needs(tiny_config: Make, squares: Path) -> None:
+    config = tiny_config("params.image_size=64x96", "params.resize=stretch", "inference.top_k=9")
+    card = build.make_card(config, build.load_data(config).train)
+    assert (card.image_size, card.resize, card.top_k) == ((64, 96), "stretch", 9)
+    assert (card.score_threshold, card.iou_threshold) == (0.05, 0.5)
+    assert card.digests["train"] == digest(squares / "train.json")
+    assert card.digests["valid"] == digest(squares / "valid.json")
+    assert card.digests["config"] == hashlib.sha256(dump_config(config).encode()).hexdigest()
+
+
+def test_the_cards_digest_of_the_config_is_that_of_the_saved_file(tiny_run: Path) -> None:
+    run = RunFolder(tiny_run)
+    assert read_card(run.best).digests["config"] == digest(run.config)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "num_images", "steps"),
+    [
+        (["params.epoch=30", "params.batch_size=8"], 118_287, 443_577),
+        (["params.epoch=1", "params.batch_size=8"], 17, 3),
+        (["params.epoch=1", "params.batch_size=8"], 3, 1),
+        (["params.epoch=7", "params.iterations=5"], 100, 5),
+    ],
+)
+def test_an_epoch_is_one_pass_over_the_labeled_images(
+    tiny_config: Make, overrides: list[str], num_images: int, steps: int
+) -> None:
+    assert build.count_steps(tiny_config("params.iterations=None", *overrides), num_images) == steps
+
+
+@pytest.mark.parametrize(
+    ("override", "num_steps", "burn_in"),
+    [
+        ("soft_teacher.burn_in_steps=None", 1000, 200),
+        ("soft_teacher.burn_in_steps=None", 443_577, 5000),
+        ("soft_teacher.burn_in_steps=None", 3, 0),
+        ("soft_teacher.burn_in_steps=0", 1000, 0),
+        ("soft_teacher.burn_in_steps=700", 1000, 700),
+        ("soft_teacher.enabled=False", 1000, 1000),
+    ],
+)
+def test_the_burn_in_is_a_fifth_of_the_run_unless_it_is_given(
+    tiny_config: Make, override: str, num_steps: int, burn_in: int
+) -> None:
+    assert build.count_burn_in(tiny_config(override), num_steps) == burn_in
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["params.batch_size=3", "params.accumulate=2"], "params.batch_size = 3 .* multiple of 2"),
+        (["params.batch_size=2", "params.accumulate=4"], "params.batch_size = 2 .* multiple of 4"),
+        (
+            ["params.batch_size=4", "params.accumulate=4", "soft_teacher.unlabeled_ratio=1.5"],
+            r"params\.batch_size \* soft_teacher\.unlabeled_ratio = 6 .* multiple of 4",
+        ),
+        (["params.batch_size=1", "soft_teacher.unlabeled_ratio=0.1"], r"unlabeled_ratio = 0 "),
+    ],
+)
+def test_a_batch_that_cannot_be_shared_out_is_refused(
+    tiny_config: Make, tmp_path: Path, overrides: list[str], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        made(tiny_config(f"model.exp_path={tmp_path}", *overrides))
+
+
+def test_the_control_asks_for_no_unlabeled_images_and_so_for_no_ratio(tiny_config: Make, tmp_path: Path) -> None:
+    overrides = ["params.batch_size=1", "soft_teacher.unlabeled_ratio=0.1", "soft_teacher.enabled=False"]
+    trainer = made(tiny_config(f"model.exp_path={tmp_path}", *overrides))
+    assert all(batch.unlabeled is None for batches in trainer.batches(range(2)) for batch in batches)
+
+
+def test_the_control_differs_in_its_method_alone(tiny_config: Make, tmp_path: Path) -> None:
+    semi = made(tiny_config(f"model.exp_path={tmp_path / 'a'}"))
+    control = made(tiny_config(f"model.exp_path={tmp_path / 'b'}", "soft_teacher.enabled=False"))
+    assert isinstance(semi.method, SoftTeacher)
+    assert isinstance(control.method, Supervised)
+    assert semi.num_steps == control.num_steps
+    for one, other in zip(semi.student.parameters(), control.student.parameters(), strict=True):
+        assert torch.equal(one, other)
+    one_step, other_step = (next(iter(t.batches(range(1))))[0] for t in (semi, control))
+    assert torch.equal(semi.augment(one_step).labeled.images, control.augment(other_step).labeled.images)
+
+
+def test_without_a_gpu_any_id_or_list_is_one_process_on_the_cpu(tiny_config: Make) -> None:
+    for gpu_id in ("0", "7", "[0, 1]"):
+        fabric = build.make_fabric(
+            tiny_config("cuda.using=False", f"cuda.gpu_id={gpu_id}", "params.precision=16-mixed")
+        )
+        assert (fabric.device.type, fabric.world_size) == ("cpu", 1)
+        assert fabric.strategy.precision.precision == "32-true"
+
+
+def on_two_gpus(config: Config) -> dict[str, Any]:
+    """What Fabric would be asked for on a machine with two GPUs."""
+    calls: list[dict[str, Any]] = []
+
+    def note(**arguments: Any) -> Fabric:
+        calls.append(arguments)
+        return Fabric(accelerator="cpu", devices=1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: True)
+        patch.setattr(torch.cuda, "device_count", lambda: 2)
+        patch.setattr(build, "Fabric", note)
+        build.make_fabric(config)
+    return calls[0]
+
+
+@pytest.mark.parametrize(
+    ("gpu_id", "devices", "strategy"),
+    [("0", [0], "auto"), ("1", [1], "auto"), ("[1]", [1], "auto"), ("[0, 1]", [0, 1], "ddp")],
+)
+def test_one_id_is_that_one_device_and_a_list_is_data_parallel(
+    tiny_config: Make, gpu_id: str, devices: list[int], strategy: str
+) -> None:
+    asked = on_two_gpus(tiny_config("cuda.using=True", f"cuda.gpu_id={gpu_id}", "params.precision=bf16-mixed"))
+    assert asked == {
+        "accelerator": "cuda",
+        "devices": devices,
+        "num_nodes": 1,
+        "strategy": strategy,
+        "precision": "bf16-mixed",
+    }
+
+
+def test_a_gpu_that_is_not_there_is_named(tiny_config: Make) -> None:
+    with pytest.raises(ConfigError, match=r"cuda\.gpu_id = \(0, 2\): this machine has 2 GPUs"):
+        on_two_gpus(tiny_config("cuda.using=True", "cuda.gpu_id=[0, 2]"))
+
+
+def frozen(trainer: Trainer) -> tuple[bool, bool]:
+    """Whether any stage is frozen, and any BatchNorm."""
+    card = trainer.evaluate.card  # type: ignore[attr-defined]
+    return card.architecture["num_frozen_stages"] > 0, card.architecture["freeze_batchnorm"]
+
+
+def test_trained_weights_freeze_the_first_stages_and_batchnorm_and_a_fresh_start_does_not(
+    tiny_config: Make, tmp_path: Path, tiny_run: Path
+) -> None:
+    start = f"model.model_path={RunFolder(tiny_run).best}"
+    run = f"model.exp_path={tmp_path}"
+    assert frozen(made(tiny_config(run))) == (False, False)
+    assert frozen(made(tiny_config(run, start))) == (True, True)
+    given = ["basenet.frozen_stages=0", "basenet.frozen_batchnorm=False"]
+    assert frozen(made(tiny_config(run, start, *given))) == (False, False)
+    assert frozen(made(tiny_config(run, "basenet.frozen_stages=1", "basenet.frozen_batchnorm=True"))) == (True, True)
+
+
+def test_starting_from_a_detector_takes_its_weights_and_a_fresh_optimizer(
+    tiny_config: Make, tmp_path: Path, tiny_run: Path
+) -> None:
+    best = RunFolder(tiny_run).best
+    trainer = made(tiny_config(f"model.exp_path={tmp_path}", f"model.model_path={best}"))
+    wanted = load_detector(best).model.state_dict()
+    for name, value in trainer.student.module.state_dict().items():
+        assert torch.equal(value, wanted[name]), name
+    for name, value in trainer.method.evaluation_model.state_dict().items():
+        assert torch.equal(value, wanted[name]), name
+    assert trainer.state.step == 0
+    assert not trainer.optimizer.state_dict()["state"]
+
+
+def test_a_detector_with_other_classes_is_for_finetuning_only(own_squares: Path, tiny_run: Path) -> None:
+    rewrite(own_squares / "train.json", lambda content: content["categories"][0].update(name="green"))
+    rewrite(own_squares / "valid.json", lambda content: content["categories"][0].update(name="green"))
+    overrides = [f"model.exp_path={own_squares / 'run'}", f"model.model_path={RunFolder(tiny_run).best}"]
+    with pytest.raises(WeightsError, match=r"\['blue', 'red'\].*\['blue', 'green'\].*is_finetune"):
+        made(load_config(own_squares / "tiny.yaml", overrides))
+    trainer = made(load_config(own_squares / "tiny.yaml", [*overrides, "model.is_finetune=True"]))
+    bias = trainer.student.module.class_head.output.bias.view(-1, 2)
+    old = load_detector(RunFolder(tiny_run).best).model.state_dict()["class_head.output.bias"].view(-1, 2)
+    assert torch.equal(bias[:, 0], old[:, 0])
+    assert not torch.equal(bias[:, 1], old[:, 1])
+
+
+def test_resuming_needs_none_of_the_weights_that_the_run_started_from(
+    tiny_config: Make, tmp_path: Path, tiny_run: Path
+) -> None:
+    start = tmp_path / "start.safetensors"
+    start.write_bytes(RunFolder(tiny_run).best.read_bytes())
+    config = tiny_config(f"model.exp_path={tmp_path / 'run'}", f"model.model_path={start}", "params.iterations=2")
+    trainer = made(config)
+    save_config(config, RunFolder(tmp_path / "run").config)
+    trainer.save()
+    start.unlink()
+    resumed = made(config, resume=True)
+    assert load_checkpoint(resumed.checkpoint)["student"].keys() == resumed.student.module.state_dict().keys()
+    for one, other in zip(trainer.student.parameters(), resumed.student.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert [p.requires_grad for p in trainer.student.parameters()] == [
+        p.requires_grad for p in resumed.student.parameters()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "evaluate", "checkpoint"),
+    [
+        (["params.evaluate_every=0", "params.iterations=1000"], 100, 100),
+        (["params.evaluate_every=0", "params.iterations=3"], 1, 1),
+        (["params.evaluate_every=50"], 50, 50),
+        (["params.evaluate_every=50", "params.checkpoint_every=7"], 50, 7),
+    ],
+)
+def test_a_run_is_evaluated_ten_times_unless_it_says_else(
+    tiny_config: Make, tmp_path: Path, overrides: list[str], evaluate: int, checkpoint: int
+) -> None:
+    intervals = made(tiny_config(f"model.exp_path={tmp_path}", *overrides)).intervals
+    assert (intervals.evaluate, intervals.checkpoint) == (evaluate, checkpoint)

@@ -1,0 +1,291 @@
+"""The command: help that reads well, mistakes that are told in a sentence, and what each subcommand leaves behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import softdet as package
+from softdet import cli
+from softdet.config import keys, load_config
+from softdet.engine.detector import read_card
+from softdet.engine.run import RunFolder
+from softdet.engine.validation import kept_detections_are_fresh
+
+Command = Callable[..., int]
+Output = pytest.CaptureFixture[str]
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "eval_coco100"
+
+
+def all_commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    for name, child in getattr(command, "commands", {}).items():
+        yield from all_commands(child, (*path, name))
+
+
+COMMANDS = list(all_commands(typer.main.get_command(cli.app)))
+
+
+def content(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def run(tiny_run: Path, tmp_path: Path) -> RunFolder:
+    """A copy of the run at another place, to be changed at will."""
+    return RunFolder(Path(shutil.copytree(tiny_run, tmp_path / "copied")))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_says_what_a_command_and_each_option_is_for(
+    path: tuple[str, ...], softdet: Command, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    assert softdet(*path, "--help") == 0
+    captured = capsys.readouterr()
+    assert "Usage:" in captured.out
+    assert captured.err == ""
+    command: Any = typer.main.get_command(cli.app)
+    for name in path:
+        command = command.commands[name]
+    assert len(command.help) > 20
+    for parameter in command.params:
+        if parameter.name != "help":
+            assert getattr(parameter, "help", None), f"{' '.join(path)} {parameter.name} has no help"
+
+
+def test_the_commands_of_the_issue_are_there() -> None:
+    names = {" ".join(path) for path in COMMANDS}
+    assert {"train", "evaluate", "predict", "prepare coco", "prepare split", "convert torchvision"} <= names
+
+
+def test_the_version_is_the_packages(softdet: Command, capsys: Output) -> None:
+    assert softdet("--version") == 0
+    assert capsys.readouterr().out == f"softdet {package.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train"], "give --config FILE"),
+        (["train", "--config", "none.yaml"], "there is no config file none.yaml"),
+        (["train", "--config", "{squares}/tiny.yaml", "params.epocs=3"], "Did you mean params.epoch?"),
+        (["train", "--config", "{squares}/tiny.yaml", "soft_teacher.ema_decay=2"], "soft_teacher.ema_decay = 2"),
+        (["train", "--config", "{squares}/tiny.yaml", "data.train=none.json"], "there is no file none.json"),
+        (["train", "--config", "{squares}/tiny.yaml", "data.unlabeled=None"], "--supervised"),
+        (["train", "--config", "{squares}/tiny.yaml", "model.exp_path={run}"], "--resume {run}"),
+        (["train", "--config", "{squares}/tiny.yaml", "model.exp_path={squares}", "--overwrite"], "won't delete them"),
+        (["train", "--resume", "{squares}"], "there is no config file"),
+        (["train", "--resume", "{run}", "--overwrite"], "give nothing beside it"),
+        (["train", "--resume", "{run}", "params.epoch=3"], "give nothing beside it"),
+        (["evaluate"], "give a run folder"),
+        (["evaluate", "nowhere"], "there is no config file nowhere"),
+        (["evaluate", "{squares}"], "there is no config file"),
+        (["evaluate", "{squares}/tiny.yaml"], "there is no weights/best.safetensors"),
+        (["evaluate", "--truth", "{squares}/valid.json"], "--truth and --detections go together"),
+        (["evaluate", "--truth", "{squares}/valid.json", "--detections", "none.json"], "no detections file none.json"),
+        (["predict", "{run}", "none.jpg"], "none.jpg: there is no such file or folder"),
+        (["predict", "nowhere", "{squares}/unlabeled"], "there is no weights file nowhere"),
+        (["predict", "{squares}/tiny.yaml", "{squares}/unlabeled"], "is not a whole safetensors file"),
+        (["prepare", "split", "none.json"], "there is no file none.json"),
+        (["prepare", "coco", "--root", "nowhere"], "no official COCO annotation file was found"),
+        (["explain", "optimizer.momentum"], "optimizer.momentum: there is no such key"),
+        (["convert", "torchvision", "none.pth"], "there is no file none.pth"),
+        (["compare", "{run}", "{run}", "--weights", "first"], "it is last or best"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_told_on_stderr_and_ends_with_2(
+    arguments: list[str],
+    said: str,
+    softdet: Command,
+    squares: Path,
+    tiny_run: Path,
+    capsys: Output,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    assert softdet(*(argument.format(squares=squares, run=tiny_run) for argument in arguments)) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert said.format(run=tiny_run) in captured.err
+    assert "Traceback" not in captured.err + captured.out
+    assert "error" not in captured.out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["train", "--confg=a"], ["trian"], ["prepare", "split", "a", "--percent", "x"]])
+def test_a_wrong_option_is_told_too(arguments: list[str], softdet: Command, capsys: Output) -> None:
+    assert softdet(*arguments) == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    assert len(captured.err) > 20
+    assert captured.out == ""
+
+
+def test_a_mistake_in_the_data_costs_no_earlier_run(squares: Path, run: RunFolder, softdet: Command) -> None:
+    before = run.best.read_bytes()
+    arguments = ("--config", squares / "tiny.yaml", f"model.exp_path={run.path}", "--overwrite")
+    assert softdet("train", *arguments, "data.train=none.json") == 2
+    assert run.best.read_bytes() == before
+
+
+def test_training_says_what_it_takes_and_leaves_what_it_promises(
+    squares: Path, run: RunFolder, softdet: Command, capsys: Output
+) -> None:
+    arguments = ["params.iterations=3", "soft_teacher.burn_in_steps=2", "params.evaluate_every=3"]
+    target = f"model.exp_path={run.path}"
+    assert softdet("train", "--config", squares / "tiny.yaml", target, "--overwrite", *arguments) == 0
+    out = capsys.readouterr().out
+    assert "device: cpu" in out
+    assert "labeled: 8 images, 16 boxes, 2 classes; validation: 8 images" in out
+    assert "unlabeled: 6 images; 3 steps, of which 2 burn-in" in out
+    assert f"{run.best}: mAP" in out
+    for path in (run.config, run.environment, run.metrics, run.checkpoint, run.best, run.last, run.detections):
+        assert path.is_file()
+    assert kept_detections_are_fresh(run, squares / "valid.json")
+    # The saved config, given again, is the same run.
+    assert load_config(run.config) == load_config(squares / "tiny.yaml", [target, *arguments])
+
+
+def test_the_control_is_one_word(squares: Path, tmp_path: Path, softdet: Command, capsys: Output) -> None:
+    target = f"model.exp_path={tmp_path / 'run'}"
+    assert softdet("train", "--config", squares / "tiny.yaml", "--supervised", target, "params.iterations=1") == 0
+    assert "supervised control: 1 steps" in capsys.readouterr().out
+    assert load_config(tmp_path / "run" / "config.yaml").soft_teacher.enabled is False
+    assert "pseudo" not in (tmp_path / "run" / "metrics.csv").read_text()
+
+
+def test_boxes_that_are_left_out_are_counted_aloud(own_squares: Path, softdet: Command, capsys: Output) -> None:
+    listed = content(own_squares / "train.json")
+    listed["annotations"][0]["bbox"][2] = 0
+    (own_squares / "train.json").write_text(json.dumps(listed))
+    arguments = [f"model.exp_path={own_squares / 'run'}", "params.iterations=1", "--supervised"]
+    assert softdet("train", "--config", own_squares / "tiny.yaml", *arguments) == 0
+    assert f"left out boxes of {own_squares / 'train.json'}: 1 no area" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("way", ["folder", "--config folder", "config", "--config config"])
+def test_a_run_is_evaluated_by_its_folder_or_its_config(
+    way: str, run: RunFolder, squares: Path, tmp_path: Path, softdet: Command, capsys: Output
+) -> None:
+    before = content(run.evaluation)
+    text = (squares / "tiny.yaml").read_text().replace(str(squares / "never"), str(run.path))
+    (tmp_path / "mine.yaml").write_text(text)
+    place = run.path if "folder" in way else tmp_path / "mine.yaml"
+    option = ["--config"] if way.startswith("--config") else []
+    assert softdet("evaluate", *option, place, "--json", tmp_path / "numbers.json") == 0
+    out = capsys.readouterr().out
+    assert f"{run.best} (kept detections): mAP {100 * before['AP']:.1f}" in out
+    assert "red" in out
+    assert content(run.evaluation) == before
+    assert content(tmp_path / "numbers.json").items() <= before.items()
+
+
+def test_inferring_anew_gives_the_numbers_of_training(run: RunFolder, softdet: Command, capsys: Output) -> None:
+    before, detections = content(run.evaluation), run.detections.read_bytes()
+    run.detections.write_text("[]")
+    run.evaluation.unlink()
+    for arguments in ([], ["--rerun"]):
+        assert softdet("evaluate", run.path, *arguments) == 0
+        assert "kept" not in capsys.readouterr().out
+        assert content(run.evaluation) == before
+        assert run.detections.read_bytes() == detections
+
+
+def test_kept_detections_need_no_images_and_count_only_for_their_detector(
+    run: RunFolder, squares: Path, tmp_path: Path, softdet: Command, capsys: Output
+) -> None:
+    (tmp_path / "alone").mkdir()
+    shutil.copy(squares / "valid.json", tmp_path / "alone" / "valid.json")
+    text = (squares / "tiny.yaml").read_text().replace(str(squares / "never"), str(run.path))
+    config = tmp_path / "alone" / "tiny.yaml"
+    config.write_text(text.replace(str(squares / "valid.json"), str(tmp_path / "alone" / "valid.json")))
+
+    assert softdet("evaluate", config) == 0
+    assert "(kept detections)" in capsys.readouterr().out
+    assert softdet("evaluate", config, "--rerun") == 2
+    assert "valid_0.png" in capsys.readouterr().err
+    with run.best.open("ab") as file:
+        file.write(b"\0")
+    assert softdet("evaluate", config) == 2
+
+
+def test_any_detections_file_can_be_scored(
+    tiny_run: Path, squares: Path, tmp_path: Path, softdet: Command, capsys: Output
+) -> None:
+    detections = RunFolder(tiny_run).detections
+    truth = ["--truth", squares / "valid.json", "--detections", detections]
+    assert softdet("evaluate", *truth, "--json", tmp_path / "deep" / "numbers.json") == 0
+    numbers = content(tmp_path / "deep" / "numbers.json")
+    assert numbers["AP"] == content(RunFolder(tiny_run).evaluation)["AP"]
+    assert f"{detections}: mAP {100 * numbers['AP']:.1f}" in capsys.readouterr().out
+
+
+# Defined only where the example is: a test that skips says nothing.
+if SHARED.is_dir():
+
+    @pytest.mark.real
+    def test_cocos_own_example_gives_cocos_own_numbers(tmp_path: Path, softdet: Command) -> None:
+        files = [SHARED / "instances_val2014_100.json", SHARED / "instances_val2014_fakebbox100_results.json"]
+        assert softdet("evaluate", "--truth", files[0], "--detections", files[1], "--json", tmp_path / "out.json") == 0
+        expected = content(SHARED / "expected.json")["stats"]
+        found = content(tmp_path / "out.json")
+        assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-9)
+
+
+def test_predicting_takes_a_run_or_a_file(
+    tiny_run: Path, squares: Path, tmp_path: Path, softdet: Command, capsys: Output
+) -> None:
+    found = []
+    for place in (tiny_run, RunFolder(tiny_run).best):
+        out = tmp_path / place.name
+        assert softdet("predict", place, squares / "unlabeled", "--out", out, "--threshold", "0.1", "--cpu") == 0
+        found.append(content(out / "detections.json"))
+        assert f"{len(found[-1])} boxes" in capsys.readouterr().out
+        assert len(list((out / "drawings").iterdir())) == 6
+    assert found[0] == found[1] != []
+
+
+def test_comparing_a_run_with_itself_gains_nothing(
+    tiny_run: Path, tmp_path: Path, softdet: Command, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert softdet("compare", tiny_run, tiny_run, "--weights", "best", "--out", tmp_path / "picture.png") == 0
+    out = capsys.readouterr().out
+    assert "gain +0.0 mAP (95% interval +0.0..+0.0" in out
+    assert out.count(f"{100 * content(RunFolder(tiny_run).evaluation)['AP']:.1f}") >= 2
+    assert (tmp_path / "picture.png").is_file()
+
+
+def test_a_synthetic_set_is_written_and_split(
+    tmp_path: Path, softdet: Command, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    sizes = ["--labeled", "4", "--unlabeled", "3", "--valid", "2", "--side", "48"]
+    assert softdet("prepare", "synthetic", "--out", tmp_path, *sizes) == 0
+    assert "wrote 4 labeled, 3 unlabeled and 2 validation images" in capsys.readouterr().out
+    assert softdet("prepare", "split", tmp_path / "train.json", "--percent", "50", "--fold", "2") == 0
+    labeled, unlabeled = (content(tmp_path / f"train.2@50{end}.json")["images"] for end in ("", "-unlabeled"))
+    assert len(labeled) + len(unlabeled) == 7
+    assert "train.2@50.json" in capsys.readouterr().out
+
+
+def test_every_key_is_explained(softdet: Command, capsys: Output) -> None:
+    assert softdet("explain") == 0
+    assert [line.split(" ")[0] for line in capsys.readouterr().out.splitlines()] == keys()
+    assert softdet("explain", "cuda") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_the_runs_card_names_the_users_classes(tiny_run: Path) -> None:
+    card = read_card(RunFolder(tiny_run).best)
+    assert dict(zip(card.class_names, card.class_ids, strict=True)) == {"red": 17, "blue": 5}
