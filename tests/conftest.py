@@ -130,7 +130,7 @@ def make_model() -> Callable[..., Any]:
     from softdet.models.retinanet import build_retinanet
 
     tiny = {"arch": "test_resnet", "num_classes": 3, "freeze_batchnorm": True, "fpn_channels": 16, "head_convs": 1}
-    anchors = {"anchor_sizes": (8, 16, 24, 32, 64), "anchor_octaves": (1.0, 1.15, 1.3)}
+    anchors = {"anchor_sizes": (16, 24, 32, 48, 64), "anchor_octaves": (1.0, 1.15, 1.3)}
 
     def make(seed: int = 0, **changes: Any) -> Any:
         torch.manual_seed(seed)

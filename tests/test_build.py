@@ -184,6 +184,22 @@ def test_the_control_differs_in_its_method_alone(tiny_config: Make, tmp_path: Pa
     assert torch.equal(semi.augment(one_step).labeled.images, control.augment(other_step).labeled.images)
 
 
+def test_each_branch_looks_as_its_keys_say(tiny_config: Make, tmp_path: Path) -> None:
+    keys = ["params.flip=1", "params.scale=[0.9, 0.9]", "soft_teacher.weak_scale=[0.5, 0.5]", "params.colour=True"]
+    keys += ["soft_teacher.burn_in_steps=0", "soft_teacher.translate=0", "soft_teacher.erase=True"]
+    trainer = made(tiny_config(f"model.exp_path={tmp_path}", *keys))
+    views = trainer.augment(next(iter(trainer.batches(range(1))))[0])
+    assert views.weak is not None
+    assert views.strong is not None
+    # The stored image is 1.25 times as large as the view; a flip turns the sign.
+    for view, scale in ((views.labeled, 0.9), (views.weak, 0.5), (views.strong, 0.9)):
+        assert view.matrices[:, 0, 0].tolist() == pytest.approx([-scale * 0.8] * 4)
+    # What the teacher sees keeps its colours.
+    assert views.weak.clean is views.weak.images
+    assert views.labeled.clean is not views.labeled.images
+    assert views.strong.clean is not views.strong.images
+
+
 def test_without_a_gpu_any_id_or_list_is_one_process_on_the_cpu(tiny_config: Make) -> None:
     for gpu_id in ("0", "7", "[0, 1]"):
         fabric = build.make_fabric(

@@ -18,6 +18,8 @@ import torch
 from PIL import Image
 
 import softdet
+from softdet.data.index import load_labeled, load_unlabeled
+from softdet.data.splits import percent_indices
 from softdet.engine.run import RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,6 +121,19 @@ def test_the_seeds_three_commands_prepare_train_and_evaluate(
     assert script("evaluation.py", f"--config={run.path}") == 0
     assert f"{run.best}: mAP" in capsys.readouterr().out
     assert content(run.evaluation) == in_training
+
+
+def test_a_percentage_also_splits_the_training_list_under_mmdetections_names(
+    script: Script, release: Path, tmp_path: Path
+) -> None:
+    arguments = ("--root", release, "--out", tmp_path, "--percent", "50", "--fold", "2")
+    assert script("data/coco.py", *arguments) == 0
+    labeled = load_labeled(tmp_path / "instances_train2017.2@50.json")
+    unlabeled = load_unlabeled(tmp_path / "instances_train2017.2@50-unlabeled.json")
+    ids = [image["id"] for image in content(tmp_path / "coco_trainval35k.json")["images"]]
+    assert [image.id for image in labeled.images] == [ids[i] for i in percent_indices(8, 50, 2)]
+    assert {image.path for image in labeled.images}.isdisjoint(image.path for image in unlabeled.images)
+    assert len(labeled) + len(unlabeled) == 8
 
 
 def test_a_run_already_there_ends_the_seeds_command_with_2(

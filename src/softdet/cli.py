@@ -11,12 +11,11 @@ import typer
 from lightning_fabric import Fabric
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 import softdet
 from softdet import build
 from softdet.config import Config, describe, keys, load_config, save_config
-from softdet.data.coco_release import prepare_coco
+from softdet.data.coco_release import MMDETECTION_STEM, TRAIN_FILE, prepare_coco
 from softdet.data.index import Index
 from softdet.data.index_writing import Written
 from softdet.data.splits import split_index
@@ -31,6 +30,7 @@ from softdet.engine.torchvision_weights import save_converted
 from softdet.engine.validation import evaluate_best, evaluate_files, kept_detections_are_fresh
 from softdet.errors import ConfigError, SoftdetError
 from softdet.files import write_json
+from softdet.report.tables import comparison_table, files_table, metrics_table
 
 app = typer.Typer(
     name="softdet",
@@ -59,9 +59,16 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def prepare_coco_command(
     root: Annotated[Path, typer.Option(help="Folder of the COCO release: annotations/ and the image folders.")],
     out: Annotated[Path, typer.Option(help="Where to write the lists.")] = Path("data"),
+    percent: Annotated[
+        float | None, typer.Option(help="Also split the training list, as mmdetection does: so much stays labeled.")
+    ] = None,
+    fold: Annotated[int, typer.Option(help="Seed of that draw.")] = 1,
 ) -> None:
     """Turn the official COCO files, whichever release is there, into softdet's lists."""
-    _print_written(prepare_coco(root, out))
+    written = prepare_coco(root, out)
+    if percent is not None:
+        written += split_index(out / TRAIN_FILE, percent=percent, fold=fold, stem=MMDETECTION_STEM)
+    _print_written(written)
 
 
 @prepare_app.command("split")
@@ -205,10 +212,8 @@ def compare(
         device=_device(settings),
         batch_size=settings.inference.batch_size,
     )
-    table = Table("run", "mAP", "AP50", "AP75", title=f"{result.after['num_images']} validation images")
-    for run, metrics in zip(runs, (result.before, result.after), strict=True):
-        table.add_row(escape(str(run.path)), *(f"{100 * metrics[key]:.1f}" for key in ("AP", "AP50", "AP75")))
-    console.print(table)
+    names = [str(run.path) for run in runs]
+    console.print(comparison_table([*zip(names, (result.before, result.after), strict=True)]))
     gain = result.gain
     console.print(
         f"gain {100 * gain.difference:+.1f} mAP (95% interval {100 * gain.low:+.1f}..{100 * gain.high:+.1f}, "
@@ -301,15 +306,8 @@ def _plan(settings: Config, data: build.Data, device: str) -> str:
 
 def _print_metrics(metrics: dict[str, Any], title: str) -> None:
     _say(describe_metrics(metrics, title))
-    table = Table("class", "boxes", "AP", "AP50")
-    for row in metrics["per_class"]:
-        shown = [f"{100 * row[key]:.1f}" if row[key] >= 0 else "-" for key in ("AP", "AP50")]
-        table.add_row(escape(str(row["name"])), str(row["num_boxes"]), *shown)
-    console.print(table)
+    console.print(metrics_table(metrics))
 
 
 def _print_written(files: list[Written]) -> None:
-    table = Table("file", "images", "boxes", "note")
-    for file in files:
-        table.add_row(escape(str(file.path)), str(file.num_images), str(file.num_boxes), escape(file.note))
-    console.print(table)
+    console.print(files_table((str(file.path), file.num_images, file.num_boxes, file.note) for file in files))

@@ -79,6 +79,8 @@ def test_a_file_becomes_a_detector(theirs: nn.Module, weights: dict[str, Tensor]
     torch.save(weights, tmp_path / "retinanet.pth")
     save_converted(tmp_path / "retinanet.pth", tmp_path / "detector.safetensors")
     detector = load_detector(tmp_path / "detector.safetensors")
+    for file in tmp_path.iterdir():
+        file.unlink()  # pytest keeps the folders of three runs, and these are 150 MB each
     model, card = convert(weights, list(_COCO_CATEGORIES))
     assert detector.card.class_ids == card.class_ids
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in detector.model.state_dict().items())

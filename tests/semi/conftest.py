@@ -8,18 +8,28 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from softdet.data.augment import Augmenter, Policy
+from softdet.data.augment import Augmenter, Policy, project
+from softdet.models.criterion import assign, classification_loss, regression_loss
 from softdet.models.retinanet import RetinaNet
 from softdet.semi.soft_teacher import SoftTeacher
 from softdet.semi.teacher import Teacher
 from softdet.semi.thresholds import UncertaintyThreshold
-from softdet.structures import AugmentedBatch, LabeledBatch, StepOutput, Targets, TrainBatch, UnlabeledBatch, View
+from softdet.structures import (
+    AugmentedBatch,
+    DenseOutput,
+    LabeledBatch,
+    StepOutput,
+    Targets,
+    TrainBatch,
+    UnlabeledBatch,
+    View,
+)
 
 OPTIONS: dict[str, Any] = {
-    "score_threshold": 0.9,
-    "box_score_threshold": 0.9,
+    "score_threshold": 0.3,
+    "box_score_threshold": 0.3,
     "background": "soft",
-    "doubtful_threshold": 0.3,
+    "doubtful_threshold": 0.06,
     "box_reliability": "cluster",
     "unsupervised_weight": 1.0,
     "burn_in_steps": 0,
@@ -28,37 +38,50 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def squares(generator: torch.Generator, count: int) -> tuple[Tensor, Targets]:
-    """A noisy stored image of 80 x 80 with plain squares, and their boxes."""
-    image = torch.randint(0, 256, (3, 80, 80), generator=generator, dtype=torch.uint8)
-    corners = torch.randint(0, 40, (count, 2), generator=generator)
-    boxes = torch.cat([corners, corners + torch.randint(14, 40, (count, 1), generator=generator)], 1)
-    for number, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
-        image[:, y1:y2, x1:x2] = 90 * number
-    return image, Targets(boxes.float(), torch.arange(count) % 3, torch.zeros(0, 4))
+def draw_image(seed: int, count: int) -> tuple[Tensor, Targets]:
+    """A noisy stored image of 64 x 64 with plain squares, and their boxes."""
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randint(0, 256, (3, 64, 64), generator=generator, dtype=torch.uint8)
+    corners = torch.randint(0, 32, (count, 2), generator=generator)
+    boxes = torch.cat([corners, corners + torch.randint(14, 32, (count, 1), generator=generator)], 1)
+    for label, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
+        image[:, y1:y2, x1:x2] = 0
+        image[label, y1:y2, x1:x2] = 255
+    return image, Targets(boxes.float(), torch.arange(count), torch.zeros(0, 4))
+
+
+def unlabeled_image(step: int, number: int) -> tuple[Tensor, Targets]:
+    """Two squares in every other one, and nothing but noise in the rest; also what nobody tells the student."""
+    return draw_image(1000 * step + 500 + number, 0 if number % 2 else 2)
 
 
 @pytest.fixture(scope="session")
 def make_batch() -> Callable[..., AugmentedBatch]:
-    """Draw and augment a batch: `make_batch(size, step, unlabeled=True)`; every third labeled image is empty."""
+    """Draw and augment a batch, `make_batch(size, step, unlabeled=True)`; every third labeled image is empty."""
     augmenter = Augmenter(
         labeled=Policy(scale=(0.8, 1.2), colour=True),
         weak=Policy(scale=(0.8, 1.0)),
         strong=Policy(scale=(0.7, 1.2), translate=0.1, colour=True, erase=True),
         size=(64, 64),
-        seed=3,
+        seed=4,
     )
 
     def make(size: int = 4, step: int = 0, *, unlabeled: bool = True) -> AugmentedBatch:
-        generator = torch.Generator().manual_seed(step)
-        images, targets = zip(*(squares(generator, number % 3) for number in range(2 * size)), strict=True)
-        content, positions = torch.full((size, 2), 80), torch.arange(size)
+        images, targets = zip(*(draw_image(1000 * step + number, number % 3) for number in range(size)), strict=True)
+        content, positions = torch.full((size, 2), 64), torch.arange(size)
         readable = torch.ones(size, dtype=torch.bool)
-        labeled = LabeledBatch(torch.stack(images[:size]), content, positions, readable, (), targets[:size])
-        rest = UnlabeledBatch(torch.stack(images[size:]), content, positions, readable) if unlabeled else None
+        labeled = LabeledBatch(torch.stack(images), content, positions, readable, (), targets)
+        others = torch.stack([unlabeled_image(step, number)[0] for number in range(size)])
+        rest = UnlabeledBatch(others, content, positions, readable) if unlabeled else None
         return augmenter(TrainBatch(step, labeled, rest))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def batch(make_batch: Callable[..., AugmentedBatch]) -> AugmentedBatch:
+    """Four labeled and four unlabeled images; the teacher is sure of boxes in every other one of these."""
+    return make_batch(4)
 
 
 def _rows(part: Any, chosen: slice | list[int]) -> Any:
@@ -95,17 +118,34 @@ def cut(take: Callable[..., AugmentedBatch]) -> Callable[[AugmentedBatch, int], 
 
 
 @pytest.fixture(scope="session")
-def make_teacher(make_model: Callable[..., RetinaNet]) -> Callable[..., Teacher]:
-    """An untrained teacher whose outputs are wide enough to be sure of some boxes in every image."""
+def trained_weights(
+    make_model: Callable[..., RetinaNet], make_batch: Callable[..., AugmentedBatch]
+) -> dict[str, Tensor]:
+    """A model whose heads have learned the squares of the first unlabeled images; the rest of it is random."""
+    model, weak = make_model(0).eval(), make_batch(8).weak
+    truth = [unlabeled_image(0, number)[1] for number in range(8)]
+    targets = [project(target, matrix, weak.size) for target, matrix in zip(truth, weak.matrices, strict=True)]
+    assignment = assign(model.anchors_at(weak.size), targets, allow_low_quality=True)
+    with torch.no_grad():
+        levels = model._features(weak.images)
+    optimizer = torch.optim.Adam([*model.class_head.parameters(), *model.box_head.parameters()], lr=0.02)
+    weights, count = torch.ones(1, 1), assignment.positive.sum()
+    for _ in range(80):
+        output = DenseOutput(model.class_head(levels), model.box_head(levels), model.anchors_at(weak.size))
+        loss = classification_loss(output, assignment, weights) + regression_loss(output, assignment, weights)
+        optimizer.zero_grad()
+        (loss / count).backward()
+        optimizer.step()
+    return model.state_dict()
 
-    def make(decay: float = 0.9, bias: float = -2.0, **changes: Any) -> Teacher:
-        model = make_model(0, **changes)
-        # The anchors of a cell agree about the class, or else every box would stand alone.
-        weight = torch.randn(1, 3, *model.class_head.output.weight.shape[1:]) * 0.6
-        noise = torch.randn(9, *weight.shape[1:]) * 0.05
-        model.class_head.output.weight.data.copy_((weight + noise).flatten(0, 1))
-        nn.init.normal_(model.box_head.output.weight, std=0.02)
-        nn.init.constant_(model.class_head.output.bias, bias)
+
+@pytest.fixture(scope="session")
+def make_teacher(make_model: Callable[..., RetinaNet], trained_weights: dict[str, Tensor]) -> Callable[..., Teacher]:
+    """A teacher that knows the squares: `make_teacher(decay)`."""
+
+    def make(decay: float = 0.9) -> Teacher:
+        model = make_model()
+        model.load_state_dict(trained_weights)
         return Teacher(model, decay)
 
     return make

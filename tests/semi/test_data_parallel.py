@@ -17,7 +17,7 @@ METHODS = ("supervised", "soft_teacher", "accumulated")
 
 
 def one_step(method: Any, batches: list[Any]) -> dict[str, Any]:
-    """A step's gradients, summed losses and what the teacher becomes."""
+    """A step's gradients, summed losses and what the method is after it."""
     method.student.zero_grad()
     losses: dict[str, Tensor] = {}
     for output in method.step(batches):
@@ -28,13 +28,8 @@ def one_step(method: Any, batches: list[Any]) -> dict[str, Any]:
     with torch.no_grad():
         for parameter in method.student.parameters():
             parameter -= 0.1 * parameter.grad
-    followed = method.after_optimizer_step()
-    return {
-        "gradients": gradients,
-        "losses": losses,
-        "teacher": method.teacher.model.state_dict(),
-        "followed": followed,
-    }
+    assert method.after_optimizer_step()
+    return {"gradients": gradients, "losses": losses, "state": method.state_dict()}
 
 
 def one_rank(rank: int, folder: Path) -> None:
@@ -53,7 +48,7 @@ def results(tmp_path_factory, make_method, make_batch, cut) -> dict[str, list[di
     """For each method the result of one process, and those of the two."""
     folder = tmp_path_factory.mktemp("ranks")
     batch = make_batch(8)
-    soft = make_method(score_threshold=0.8, box_score_threshold=0.8)
+    soft = make_method()
     cases = {
         "supervised": (Supervised(soft.student, soft.teacher), partial(cut, count=1)),
         "soft_teacher": (soft, partial(cut, count=1)),
@@ -93,8 +88,16 @@ def test_the_mean_of_the_processes_losses_is_the_loss_of_one(results, name: str)
 
 @pytest.mark.parametrize("name", METHODS)
 def test_both_processes_have_the_same_teacher(results, name: str) -> None:
-    whole, first, second = results[name]
-    assert whole["followed"]
-    for key, tensor in whole["teacher"].items():
-        assert torch.equal(first["teacher"][key], second["teacher"][key])
-        torch.testing.assert_close(first["teacher"][key], tensor, atol=1e-5, rtol=1e-4)
+    whole, first, second = (result["state"]["teacher"] for result in results[name])
+    assert whole["num_updates"] == first["num_updates"] == second["num_updates"] == 1
+    for key, tensor in whole["model"].items():
+        assert torch.equal(first["model"][key], second["model"][key])
+        torch.testing.assert_close(first["model"][key], tensor, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["soft_teacher", "accumulated"])
+def test_both_processes_read_the_threshold_off_all_boxes(results, name: str) -> None:
+    whole, first, second = (result["state"]["uncertainty_threshold"]["recent"] for result in results[name])
+    assert len(whole) > 4
+    for recent in (first, second):
+        torch.testing.assert_close(recent, whole, atol=1e-5, rtol=1e-4)

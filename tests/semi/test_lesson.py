@@ -19,12 +19,6 @@ from softdet.structures import AugmentedBatch, Instances, View
 SIZE = (64, 64)
 
 
-@pytest.fixture(scope="module")
-def batch(make_batch) -> AugmentedBatch:
-    """Four unlabeled images; the teacher is sure of boxes in the first two alone."""
-    return make_batch(4)
-
-
 def still(batch: AugmentedBatch) -> AugmentedBatch:
     """The same images with teacher and student on one geometry."""
     strong = View(batch.strong.images, batch.weak.matrices, batch.weak.images)
@@ -54,12 +48,14 @@ def test_trap_4_the_default_strong_view_neither_rotates_nor_shears() -> None:
 
 
 def test_statistics_count_what_was_taught(make_method, batch) -> None:
-    method = make_method(uncertainty=0.03)
+    method = make_method()
     pseudo = method.label(batch)
+    taught = [labels.uncertainty[labels.instances.scores > 0.3] for labels in pseudo]
+    method.uncertainty_threshold.fixed = torch.cat(taught).median().item()
     lesson = method.prepare(batch, pseudo)
     assert lesson.statistics["pseudo_candidates"] == sum(map(len, pseudo)) / 4
     assert 0 < lesson.statistics["pseudo_boxes_regressed"] < lesson.statistics["pseudo_boxes"]
-    assert lesson.statistics["pseudo_boxes"] <= sum(int((p.instances.scores > 0.9).sum()) for p in pseudo) / 4
+    assert lesson.statistics["pseudo_boxes"] <= sum(int((p.instances.scores > 0.3).sum()) for p in pseudo) / 4
 
 
 def test_pseudo_boxes_travel_from_the_weak_to_the_strong_view(make_method, batch) -> None:
@@ -70,14 +66,14 @@ def test_pseudo_boxes_travel_from_the_weak_to_the_strong_view(make_method, batch
     image, anchor = lesson.boxes.positive.nonzero(as_tuple=True)
     taught = decode(lesson.boxes.deltas, anchors[anchor])
     weak, strong = (view.matrices.double() for view in (batch.weak, batch.strong))
-    for number in range(2):
-        confident = pseudo[number].instances.scores > 0.9
+    for number in (0, 2):
+        confident = pseudo[number].instances.scores > 0.3
         moved = transform_boxes(pseudo[number].instances.boxes[confident], strong[number] @ weak[number].inverse())
         distance = (taught[image == number][:, None] - clip_boxes(moved, SIZE)[None]).abs().amax(-1)
         assert len(distance) > 0
         assert distance.amin(1).max() < 1e-2, "each anchor learns one of the moved boxes"
     label = lesson.classes.labels[image[0], anchor[0]]
-    assert label in pseudo[0].instances.labels[pseudo[0].instances.scores > 0.9]
+    assert label in pseudo[0].instances.labels[pseudo[0].instances.scores > 0.3]
 
 
 def test_soft_background_weighs_what_the_teacher_believes_of_the_clean_strong_view(make_method, batch) -> None:
@@ -91,10 +87,10 @@ def test_soft_background_weighs_what_the_teacher_believes_of_the_clean_strong_vi
 
 
 def test_ignored_background_lies_around_doubtful_boxes(make_method, batch) -> None:
-    batch, method = still(batch), make_method(background="ignore", doubtful_threshold=0.3)
+    batch, method = still(batch), make_method(background="ignore", doubtful_threshold=0.2)
     anchors = method.teacher.model.anchors_at(SIZE)
     rows = [(2 * 8 + 6) * 9 + 4, 576 + (2 * 4 + 1) * 9 + 4, (6 * 8 + 6) * 9 + 4]  # inside the view, far from each other
-    found = Instances(anchors[rows], torch.tensor([2, 1, 0]), torch.tensor([0.95, 0.5, 0.29]))
+    found = Instances(anchors[rows], torch.tensor([2, 1, 0]), torch.tensor([0.95, 0.25, 0.19]))
     lesson = method.prepare(batch, [PseudoLabels(found, torch.zeros(3))] * 4)
     assert lesson.classes.labels[:, rows].tolist() == [[2, IGNORED, BACKGROUND]] * 4
     near = box_iou(anchors, clip_boxes(found.boxes, SIZE)[1:2])[:, 0] >= 0.4
@@ -104,10 +100,10 @@ def test_ignored_background_lies_around_doubtful_boxes(make_method, batch) -> No
 
 @pytest.mark.parametrize("reliability", ["cluster", "anchors", "none"])
 def test_places_are_taught_by_the_boxes_that_are_agreed_upon(make_method, batch, reliability: str) -> None:
-    method = make_method(box_reliability=reliability, score_threshold=0.5, box_score_threshold=0.5)
+    method = make_method(box_reliability=reliability)
     pseudo = method.label(batch)
     everything = method.prepare(batch, pseudo)
-    uncertainty = torch.cat([labels.uncertainty[labels.instances.scores > 0.5] for labels in pseudo])
+    uncertainty = torch.cat([labels.uncertainty[labels.instances.scores > 0.3] for labels in pseudo])
     method.uncertainty_threshold.fixed = uncertainty.median().item()
     agreed = method.prepare(batch, pseudo)
     for count in (
@@ -121,7 +117,8 @@ def test_places_are_taught_by_the_boxes_that_are_agreed_upon(make_method, batch,
 
 
 def test_the_three_kinds_of_uncertainty_differ(make_method, batch) -> None:
-    kinds = [make_method(box_reliability=kind).label(batch)[0].uncertainty for kind in ("cluster", "anchors", "none")]
+    labels = (make_method(box_reliability=kind).label(batch) for kind in ("cluster", "anchors", "none"))
+    kinds = [torch.cat([image.uncertainty for image in images]) for images in labels]
     assert not kinds[2].any()
     assert kinds[1].all(), "lone boxes have one too"
     assert kinds[0].any()
@@ -132,5 +129,5 @@ def test_the_three_kinds_of_uncertainty_differ(make_method, batch) -> None:
 def test_the_teacher_runs_in_the_precision_asked_for(make_method, batch) -> None:
     low = make_method(autocast=lambda: torch.autocast("cpu", torch.bfloat16)).label(batch)[0].instances
     full = make_method().label(batch)[0].instances
-    assert low.scores.max().item() == pytest.approx(full.scores.max().item(), abs=0.05)
+    assert low.scores.max().item() == pytest.approx(full.scores.max().item(), abs=0.1)
     assert low.scores[0] != full.scores[0]

@@ -13,6 +13,9 @@ from softdet.errors import DataError
 
 _KEPT_KEYS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
 _CLASSES_FILE = "coco_classes.txt"
+TRAIN_FILE = "coco_trainval35k.json"
+# What mmdetection's labeled and unlabeled files are named after; trainval35k is train2017.
+MMDETECTION_STEM = "instances_train2017"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class _Output:
 
 _OUTPUTS = (
     _Output(
-        "coco_trainval35k.json",
+        TRAIN_FILE,
         118_287,
         (
             (_Part("instances_train2017.json", "train2017"),),

@@ -64,7 +64,13 @@ def validation_indices(num_images: int, share: float) -> list[int]:
 
 
 def split_index(
-    path: Path, *, percent: float, fold: int, validation_share: float = 0.0, out: Path | None = None
+    path: Path,
+    *,
+    percent: float,
+    fold: int,
+    validation_share: float = 0.0,
+    out: Path | None = None,
+    stem: str | None = None,
 ) -> list[Written]:
     """Cut a labeled index into a labeled and an unlabeled one, by mmdetection's draw and with its file names.
 
@@ -80,6 +86,7 @@ def split_index(
             for every percentage and fold.
         out: the folder to write to; the index's own where None. In another folder `info.root`, and the `file_name` of
             an image that it doesn't lead to, are written anew: each image found before is found after.
+        stem: what the new files' names start with; the index's own stem where None.
 
     Returns:
         The validation file where one was asked for, the labeled and the unlabeled one. The labeled one's note names the
@@ -105,7 +112,8 @@ def split_index(
     folder = path.parent if out is None else out
     if folder.resolve() != path.parent.resolve():
         content = _as_seen_from(folder, path, content)
-    validation_path = folder / f"{path.stem}.val.json"
+    stem = path.stem if stem is None else stem
+    validation_path = folder / f"{stem}.val.json"
     earlier = _image_ids(load_json(validation_path)) if validation_path.is_file() else set()
     written = []
     if aside:
@@ -126,7 +134,7 @@ def split_index(
             f"{leaked:,} images of this split are also in {validation_path.name}, which an earlier split set aside: "
             "give the same validation share to keep them apart"
         )
-    name = f"{path.stem}.{fold}@{int(percent) if percent == int(percent) else percent}"
+    name = f"{stem}.{fold}@{int(percent) if percent == int(percent) else percent}"
     written.append(_write_part(folder / f"{name}.json", part, "; ".join(notes)))
     note = "its boxes are kept for other tools; in an unlabeled list they are never read"
     written.append(_write_part(folder / f"{name}-unlabeled.json", _part(content, unlabeled), note))

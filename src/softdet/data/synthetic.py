@@ -24,7 +24,7 @@ STRANGERS = ("disc", "frame", "half", "triangle")
 DETAIL = 4
 # An outline that would leave less than this share of another, or of itself, in sight is placed anew.
 MIN_VISIBLE = 0.6
-MIN_SIZE, MAX_SIZE = 0.16, 0.45  # the longer side of an outline, as a share of the image's side
+MIN_SIZE, MAX_SIZE = 0.2, 0.45  # the longer side of an outline, as a share of the image's side
 # Far apart, so that a part keeps its scenes when another one grows.
 PART_SIZE = 2**32
 
@@ -192,7 +192,7 @@ def _place(rng: np.random.Generator, kind: str, pieces: list[_Piece], owners: Im
     """Turn, squash, size and put an outline so that it and all before it stay in sight; None where no try fits."""
     side, seen = owners.width, owners.histogram()
     for _ in range(12):
-        matrix = _turn(rng) @ np.diag([1, rng.uniform(0.85, 1)]) @ _turn(rng)
+        matrix = _turn(rng) @ np.diag([1, rng.uniform(0.9, 1)]) @ _turn(rng)
         polygons = [polygon @ matrix for polygon in _outline(rng, kind)]
         low, high = polygons[0].min(0), polygons[0].max(0)
         scale = side * rng.uniform(MIN_SIZE, MAX_SIZE) / (high - low).max()
@@ -217,7 +217,7 @@ def _palette(rng: np.random.Generator) -> Floats:
     """(9, 3) RGB in 0 to 255: three muted colours for the ground, six for the pieces; hues gather around three."""
     hues = rng.random() + rng.choice([0, *rng.uniform(0.2, 0.8, 2)], 9) + rng.normal(0, 0.06, 9)
     saturations = np.append(rng.uniform(0.05, 0.4, 3), rng.uniform(0.3, 0.95, 6))
-    values = np.append(rng.uniform(0.2, 0.95) + rng.uniform(-0.2, 0.2, 3), rng.uniform(0.3, 1, 6)).clip(0.1, 1)
+    values = np.append(rng.uniform(0.1, 0.5, 3), rng.uniform(0.7, 1, 6))
     return 255 * np.array([*map(colorsys.hsv_to_rgb, hues % 1, saturations, values)])
 
 
@@ -281,10 +281,10 @@ def _paint(rng: np.random.Generator, canvas: Image.Image, piece: _Piece, palette
     below = ImageStat.Stat(canvas.crop((x, y, x + alpha.width, y + alpha.height)), alpha).mean
     inks = rng.permutation(palette[3:])
     main = inks[np.abs(inks[:4] - below).sum(1).argmax()]
-    texture = _texture(rng, alpha.width, alpha.height, side * rng.uniform(0.04, 0.12)) * rng.uniform(0.05, 0.3)
+    texture = _texture(rng, alpha.width, alpha.height, side * rng.uniform(0.04, 0.12)) * rng.uniform(0.05, 0.2)
     soft = np.asarray(alpha.filter(ImageFilter.GaussianBlur(side * rng.uniform(0.008, 0.02))), np.float32) / 255
     down, right = np.gradient(soft)
-    relief = 1 + (right * light[0] + down * light[1]) * rng.uniform(0, 3)
+    relief = 1 + (right * light[0] + down * light[1]) * rng.uniform(0.5, 2)
     canvas.paste(Image.fromarray(_bytes(_mix(main, inks[-1], texture) * relief[..., None])), (x, y), alpha)
 
 
