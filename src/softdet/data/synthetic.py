@@ -25,6 +25,7 @@ DETAIL = 4
 # An outline that would leave less than this share of another, or of itself, in sight is placed anew.
 MIN_VISIBLE = 0.6
 MIN_SIZE, MAX_SIZE = 0.2, 0.45  # the longer side of an outline, as a share of the image's side
+MAX_TILT = math.radians(25)  # most things stand upright in most pictures
 # Far apart, so that a part keeps its scenes when another one grows.
 PART_SIZE = 2**32
 
@@ -184,15 +185,16 @@ def _polar(radius: float | Floats, angle: float | Floats) -> Floats:
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], -1)
 
 
-def _turn(rng: np.random.Generator) -> Floats:
-    return _polar(1, rng.uniform(0, 2 * math.pi) + np.array([0, math.pi / 2]))
+def _turn(rng: np.random.Generator, limit: float = math.pi) -> Floats:
+    """A rotation by at most `limit`, in radians."""
+    return _polar(1, rng.uniform(-limit, limit) + np.array([0, math.pi / 2]))
 
 
 def _place(rng: np.random.Generator, kind: str, pieces: list[_Piece], owners: Image.Image) -> _Piece | None:
     """Turn, squash, size and put an outline so that it and all before it stay in sight; None where no try fits."""
     side, seen = owners.width, owners.histogram()
     for _ in range(12):
-        matrix = _turn(rng) @ np.diag([1, rng.uniform(0.9, 1)]) @ _turn(rng)
+        matrix = np.diag([1, rng.uniform(0.85, 1)]) @ _turn(rng, MAX_TILT)
         polygons = [polygon @ matrix for polygon in _outline(rng, kind)]
         low, high = polygons[0].min(0), polygons[0].max(0)
         scale = side * rng.uniform(MIN_SIZE, MAX_SIZE) / (high - low).max()

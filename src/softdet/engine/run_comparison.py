@@ -17,11 +17,11 @@ from softdet.engine.detector import Detector, load_detector
 from softdet.engine.evaluation import infer, to_coco
 from softdet.engine.metrics import evaluate_detections
 from softdet.errors import RunError
-from softdet.report.drawing import draw_boxes, stack_rows
+from softdet.report.drawing import draw_boxes, fit, stack_rows
 from softdet.structures import Instances
 
 _NUM_PICTURED = 6
-_PICTURE_SIDE = 256
+_PICTURE_SIDE = 320
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +77,10 @@ def compare(
         ]
         for instances in found
     ]
-    rows = [[_truth(record, names[0]) for record in index.images[:_NUM_PICTURED]]]
+    pictured = [record for record in index.images if record.id in found[0]][:_NUM_PICTURED]
+    rows = [[_truth(record, names[0]) for record in pictured]]
     for detector, instances in zip(detectors, found, strict=True):
-        rows.append([_drawn(record, instances.get(record.id), detector) for record in index.images[:_NUM_PICTURED]])
+        rows.append([_drawn(record, instances[record.id], detector) for record in pictured])
     return Comparison(
         evaluate_detections(truth, results[0]),
         evaluate_detections(truth, results[1]),
@@ -94,14 +95,13 @@ def _infer_all(detector: Detector, index: Index, device: torch.device, batch_siz
 
 
 def _truth(record: ImageRecord, class_names: Sequence[str]) -> Image.Image:
-    return draw_boxes(read_image(record.path, record.size), record.boxes.tolist(), record.labels.tolist(), class_names)
+    picture, scale = fit(read_image(record.path, record.size), _PICTURE_SIDE)
+    return draw_boxes(picture, (record.boxes * scale).tolist(), record.labels.tolist(), class_names)
 
 
-def _drawn(record: ImageRecord, instances: Instances | None, detector: Detector) -> Image.Image:
-    picture = read_image(record.path, record.size)
-    if instances is None:
-        return picture
+def _drawn(record: ImageRecord, instances: Instances, detector: Detector) -> Image.Image:
+    # Boxes are drawn after the picture has its final size: letters over a thumbnail would cover it.
+    picture, scale = fit(read_image(record.path, record.size), _PICTURE_SIDE)
     shown = instances[instances.scores >= detector.card.operating_threshold]
-    return draw_boxes(
-        picture, shown.boxes.tolist(), shown.labels.tolist(), detector.card.class_names, shown.scores.tolist()
-    )
+    boxes, labels = (shown.boxes * scale).tolist(), shown.labels.tolist()
+    return draw_boxes(picture, boxes, labels, detector.card.class_names, shown.scores.tolist())

@@ -48,6 +48,12 @@ def class_colour(label: int) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
+def fit(image: Image.Image, side: int) -> tuple[Image.Image, float]:
+    """Resize a picture so that its longer side is `side`; also gives the factor."""
+    scale = side / max(image.size)
+    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale)))), scale
+
+
 def stack_rows(rows: Sequence[Sequence[Image.Image]], side: int) -> Image.Image:
     """Put pictures into a grid of square cells, each as large as it fits.
 
@@ -58,7 +64,5 @@ def stack_rows(rows: Sequence[Sequence[Image.Image]], side: int) -> Image.Image:
     sheet = Image.new("RGB", (side * max(len(row) for row in rows), side * len(rows)), "white")
     for top, row in enumerate(rows):
         for left, picture in enumerate(row):
-            scale = side / max(picture.size)
-            fitted = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
-            sheet.paste(fitted, (left * side, top * side))
+            sheet.paste(fit(picture, side)[0], (left * side, top * side))
     return sheet
