@@ -1,6 +1,8 @@
 # Everything runs in an environment of its own; only Python >= 3.11 and make are needed beforehand.
 PYTHON ?= python3
 VENV ?= .venv
+# Of the demo: its images, weights and order.
+SEED ?= 0
 BIN := $(VENV)/bin
 # One thread: more of them gain little on two cores, and two such processes side by side slow each other down.
 export OMP_NUM_THREADS ?= 1
@@ -24,7 +26,11 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 demo: install
-	$(BIN)/python bench/demo.py
+	$(BIN)/softdet prepare synthetic --out runs/demo/data --seed $(SEED)
+	$(BIN)/softdet train --config configs/tiny.yaml --overwrite params.random_seed=$(SEED) \
+		--supervised model.exp_path=runs/demo/supervised
+	$(BIN)/softdet train --config configs/tiny.yaml --overwrite params.random_seed=$(SEED)
+	$(BIN)/softdet compare runs/demo/supervised runs/demo/soft_teacher
 
 check: install
 	$(BIN)/ruff format --check .

@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from softdet.data.datasets import ImageDataset, Sample
 from softdet.data.index import ImageRecord, Index
 from softdet.engine.detector import DetectorCard
+from softdet.engine.train_state import MAX_UNREADABLE
 from softdet.errors import DataError
 from softdet.models.postprocess import detect, on_cpu
 from softdet.ops.boxes import clip_boxes
 from softdet.ops.distributed import world_size
 from softdet.structures import Instances
-
-_MAX_UNREADABLE = 0.05
 
 
 @torch.inference_mode()
@@ -73,8 +72,8 @@ def check_failures(failures: Sequence[str], num_images: int) -> None:
         return
     found = f"{len(failures)} of {num_images} images can't be read"
     listed = "\n  ".join(failures[:5])
-    if len(failures) > _MAX_UNREADABLE * num_images:
-        raise DataError(f"{found}, more than {_MAX_UNREADABLE:.0%}. The first:\n  {listed}")
+    if len(failures) > MAX_UNREADABLE * num_images:
+        raise DataError(f"{found}, more than {MAX_UNREADABLE:.0%}. The first:\n  {listed}")
     warnings.warn(f"{found} and are skipped. The first:\n  {listed}", RuntimeWarning, stacklevel=2)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -17,12 +15,12 @@ from torch import Tensor, nn
 from softdet.engine.checkpoint import load_checkpoint, save_checkpoint
 from softdet.engine.loggers import Loggers
 from softdet.engine.progress import ProgressLine, StepTimes, Stopwatch, memory_gb
-from softdet.errors import DataError, RunError
+from softdet.engine.train_state import Intervals, TrainState
+from softdet.errors import RunError
 from softdet.ops.distributed import gather_lists, sum_over_ranks, world_size
 from softdet.structures import AugmentedBatch, StepOutput, TrainBatch
 
 _MAX_SKIPPED_IN_A_ROW = 25
-_MAX_UNREADABLE = 0.05
 _STOP_CHECK_EVERY = 10
 
 
@@ -44,34 +42,6 @@ class Method(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
-
-
-@dataclass
-class TrainState:
-    """Where a run is.
-
-    Attributes:
-        step: the next step.
-        best_ap: the highest validation AP so far; minus infinity before the first.
-        images_seen: images served so far, over all ranks.
-        images_unreadable: of which so many could not be read.
-        skipped_steps: steps whose gradients weren't finite.
-    """
-
-    step: int = 0
-    best_ap: float = -math.inf
-    images_seen: int = 0
-    images_unreadable: int = 0
-    skipped_steps: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Intervals:
-    """How often things happen, in steps."""
-
-    log: int
-    evaluate: int
-    checkpoint: int
 
 
 class Trainer:
@@ -234,14 +204,7 @@ class Trainer:
             failures = gather_lists(failures)
         for failure in failures:
             progress.say(f"skipped: {failure}")
-        self.state.images_seen += total[0]
-        self.state.images_unreadable += total[1]
-        too_many = self.state.images_unreadable > _MAX_UNREADABLE * self.state.images_seen
-        if too_many and self.state.images_unreadable > 3:
-            raise DataError(
-                f"{self.state.images_unreadable} of {self.state.images_seen} images served so far can't be read, more "
-                f"than {_MAX_UNREADABLE:.0%}. The last: {failures[-1]}"
-            )
+        self.state.count_images(total[0], total[1], failures)
 
     def _measure(self, batches: list[TrainBatch], seconds: float, waited: float) -> dict[str, float]:
         images = sum(len(b.labeled) + (len(b.unlabeled) if b.unlabeled else 0) for b in batches)

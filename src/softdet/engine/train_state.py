@@ -1,0 +1,60 @@
+"""Where a run is, and how often it looks up from its work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from softdet.errors import DataError
+
+# Above this share of unreadable images a run stops, once there are more of them than a few.
+MAX_UNREADABLE = 0.05
+_TOLERATED = 3
+
+
+@dataclass
+class TrainState:
+    """Where a run is.
+
+    Attributes:
+        step: the next step.
+        best_ap: the highest validation AP so far; minus infinity before the first.
+        images_seen: images served so far, over all ranks.
+        images_unreadable: of which so many could not be read.
+        skipped_steps: steps whose gradients weren't finite.
+    """
+
+    step: int = 0
+    best_ap: float = -math.inf
+    images_seen: int = 0
+    images_unreadable: int = 0
+    skipped_steps: int = 0
+
+    def count_images(self, num_seen: int, num_unreadable: int, failures: Sequence[str]) -> None:
+        """Take the images of a step into account.
+
+        Args:
+            num_seen: over all ranks.
+            num_unreadable: likewise.
+            failures: a line for each of them.
+
+        Raises:
+            DataError: so many can't be read that the run would not be worth its name.
+        """
+        self.images_seen += num_seen
+        self.images_unreadable += num_unreadable
+        if self.images_unreadable > max(_TOLERATED, MAX_UNREADABLE * self.images_seen):
+            raise DataError(
+                f"{self.images_unreadable} of {self.images_seen} images served so far can't be read, more than "
+                f"{MAX_UNREADABLE:.0%}. The last: {failures[-1]}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """How often things happen, in steps."""
+
+    log: int
+    evaluate: int
+    checkpoint: int
