@@ -156,9 +156,11 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         statistics: dict[str, float] = {}
         self.optimizer.zero_grad(set_to_none=True)
-        for number, output in enumerate(self.method.step(views)):
-            is_last = number == len(views) - 1
-            with self.fabric.no_backward_sync(self.student, enabled=not is_last):
+        outputs = self.method.step(views)
+        for number in range(len(views)):
+            # The student's forward pass runs inside too: that is where data parallelism decides whether to sync.
+            with self.fabric.no_backward_sync(self.student, enabled=number < len(views) - 1):
+                output = next(outputs)
                 self.fabric.backward(output.loss)
             for name, value in {"loss": output.loss.detach(), **output.losses}.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value

@@ -28,7 +28,7 @@ def comparison_table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
 
 def files_table(rows: Iterable[tuple[str, int, int, str]]) -> Table:
     """Files that were written: path, images, boxes, note."""
-    table = Table(Column("file", overflow="fold"), "images", "boxes", "note")
+    table = Table(Column("file", overflow="fold"), "images", "boxes", Column("note", overflow="fold"))
     for path, num_images, num_boxes, note in rows:
         table.add_row(escape(path), str(num_images), str(num_boxes), escape(note))
     return table
