@@ -21,6 +21,7 @@ FLOORS = {
     "report": 2,
     "engine": 3,
     "build": 4,
+    "cli_prepare": 4,
     "cli": 5,
     "__main__": 6,
 }
