@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -148,11 +148,6 @@ def start_from(model: RetinaNet, path: Path, class_names: tuple[str, ...], *, cl
             )
         weights |= _matching_classes(model, weights, card.class_names, class_names)
     load_strictly(model, weights, path)
-
-
-def with_threshold(card: DetectorCard, operating_threshold: float, step: int) -> DetectorCard:
-    """The same card at another step of training."""
-    return replace(card, operating_threshold=operating_threshold, step=step)
 
 
 def _matching_classes(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -147,8 +146,3 @@ def device_for(using: bool, gpu_id: int = 0) -> torch.device:
     if using and torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
-
-
-def default_weights(run: Path) -> Path:
-    """Where a run keeps its result."""
-    return run / "weights" / "best.safetensors"
