@@ -19,6 +19,7 @@ from softdet.config import Config, describe, keys, load_config, save_config
 from softdet.data.index import Index
 from softdet.engine.detector import read_card
 from softdet.engine.evaluation import describe_metrics, device_for
+from softdet.engine.host_memory import keep_freed_memory
 from softdet.engine.metrics import load_truth
 from softdet.engine.prediction import predict as predict_images
 from softdet.engine.run import RunFolder
@@ -222,6 +223,7 @@ def convert_torchvision(
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command; a mistake in the input is told without a traceback and ends with 2."""
+    keep_freed_memory()
     try:
         app(argv)
     except SoftdetError as error:
