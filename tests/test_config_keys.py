@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -99,6 +100,9 @@ class Places:
         valid = json.loads((self.squares / "valid.json").read_text())
         valid["images"] = valid["images"][:3]
         (self.folder / "few_valid.json").write_text(json.dumps(valid))
+        valid = json.loads((self.squares / "valid.json").read_text())
+        valid["images"] = valid["images"][3:]
+        (self.folder / "rest_valid.json").write_text(json.dumps(valid))
         (self.folder / "classes.txt").write_text("red\nblue\n")
         backbone = timm.create_model("test_resnet", pretrained=False, features_only=True)
         save_file(dict(backbone.state_dict()), self.folder / "backbone.safetensors")
@@ -106,7 +110,8 @@ class Places:
 
 def lists(made: Made) -> object:
     try:
-        return [len(index) if index else 0 for index in (made.data.train, made.data.valid, made.data.unlabeled)]
+        data = made.data
+        return [len(index) if index else 0 for index in (data.train, data.valid, data.unlabeled, data.test)]
     except DataError as error:
         return type(error)
 
@@ -153,8 +158,27 @@ def is_recoloured(branch: str) -> Callable[[Made], bool]:
     return seen
 
 
+def arms(made: Made) -> object:
+    return [(arm.soft_teacher.enabled, arm.model.exp_path.name) for arm in build.arms_of(made.config, made.data, 1)]
+
+
 def intervals(made: Made) -> object:
     return made.trainer.intervals
+
+
+def student_ap(made: Made) -> object:
+    evaluate = made.trainer.evaluate_student
+    return None if evaluate is None else evaluate(made.trainer.method.evaluation_model)
+
+
+def threshold_after_starving(made: Made) -> object:
+    """A copy of the method and its monitor see a hundred steps without a pseudo box."""
+    monitor = copy.deepcopy(made.trainer.monitor)
+    nothing = dict.fromkeys(("loss", "supervised_class", "supervised_box", "pseudo_boxes", "skipped_steps"), 0.0)
+    nothing |= {"pseudo_candidates": 10.0, "empty_images": 1.0, "teacher_finite": 1.0}
+    for step in range(100):
+        monitor.observe_step(step, nothing)  # type: ignore[union-attr]
+    return monitor.knobs.score_threshold  # type: ignore[union-attr]
 
 
 def anchors(made: Made) -> object:
@@ -169,6 +193,9 @@ ROWS: dict[str, Row] = {
     "data.train": Row("{folder}/few.json", lists, ("data.root={squares}/images",)),
     "data.valid": Row("{folder}/few_valid.json", lists, ("data.root={squares}/images",)),
     "data.unlabeled": Row("{squares}/train.json", lists),
+    "data.test": Row(
+        "{folder}/rest_valid.json", lists, ("data.root={squares}/images", "data.valid={folder}/few_valid.json")
+    ),
     "data.root": Row("{squares}/images", lists, ("data.train={folder}/few.json",)),
     # Kept in memory, an image is decoded once.
     "data.cache_gb": Row("0", lambda made: made.trainer.batches.args[0][0] is made.trainer.batches.args[0][0]),  # type: ignore
@@ -204,11 +231,15 @@ ROWS: dict[str, Row] = {
     "params.colour": Row("True", is_recoloured("labeled")),
     "params.precision": Row("bf16-mixed", fabric_call, ("cuda.using=True",)),
     "params.evaluate_every": Row("5", intervals),
+    "params.evaluate_student": Row("False", student_ap, TRAINED),
     "params.checkpoint_every": Row("5", intervals),
     "params.log_every": Row("5", intervals),
     "params.tensorboard": Row("True", lambda made: [type(logger) for logger in made.trainer.loggers.others]),  # type: ignore
     "soft_teacher.enabled": Row("False", lambda made: type(made.trainer.method)),
+    "soft_teacher.control": Row("True", arms),
     "soft_teacher.pseudo_cls_th": Row("0.1", statistic("pseudo_boxes"), TRAINED),
+    "soft_teacher.class_targets": Row("any", losses, TRAINED),
+    "soft_teacher.max_loss_ratio": Row("1e-6", losses, TRAINED),
     "soft_teacher.unsup_loss_weight": Row("4", losses, TRAINED),
     "soft_teacher.ema_decay": Row("0.5", lambda made: made.trainer.method.teacher.decay),  # type: ignore
     "soft_teacher.pseudo_box_th": Row("0.05", statistic("pseudo_boxes_regressed"), TRAINED),
@@ -226,6 +257,10 @@ ROWS: dict[str, Row] = {
     "soft_teacher.shear": Row("30", matrices("strong"), TRAINED),
     "soft_teacher.strong_colour": Row("True", is_recoloured("strong"), (*TRAINED, *PLAIN)),
     "soft_teacher.erase": Row("True", is_recoloured("strong"), (*TRAINED, *PLAIN)),
+    "soft_teacher.labeled_too": Row("True", lambda made: len(made.trainer.batches.args[1])),  # type: ignore
+    "soft_teacher.missing_labels": Row("ignore", losses, (*TRAINED, "soft_teacher.pseudo_cls_th=0.05")),
+    "soft_teacher.far_images": Row("leave_out", lambda made: made.trainer.pool.action),  # type: ignore
+    "soft_teacher.mitigate": Row("True", threshold_after_starving, (*TRAINED, "soft_teacher.pseudo_cls_th=0.5")),
     "inference.cls_th": Row("0.3", lambda made: len(made.detections), TRAINED),
     "inference.nms_th": Row("0.9", lambda made: len(made.detections), TRAINED),
     "inference.top_k": Row("2", lambda made: len(made.detections), TRAINED),

@@ -1,78 +1,47 @@
-"""The only translation of a config into objects; a config never goes further than this file."""
+"""The only translation of a config into objects, with `build_data`; a config never goes further than these files."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.loggers import TensorBoardLogger
+from torch import nn
 
+from softdet.build_data import Data as Data
+from softdet.build_data import batch_sizes, make_augmenter, make_batches
+from softdet.build_data import load_data as load_data
+from softdet.build_data import load_test as load_test
+from softdet.build_data import load_valid as load_valid
 from softdet.config import Config, dump_config
-from softdet.data.augment import Augmenter, Policy
-from softdet.data.checks import require_disjoint
-from softdet.data.datasets import ImageDataset, stored_canvas
-from softdet.data.index import Index, load_labeled, load_unlabeled, read_class_names
-from softdet.data.loaders import train_batches
+from softdet.data.index import Index
 from softdet.engine.detector import DetectorCard, start_from
-from softdet.engine.evaluation import device_for
+from softdet.engine.evaluation import detections_over, device_for
 from softdet.engine.loggers import CsvLogger, Logger, Loggers
-from softdet.engine.metrics import load_truth
+from softdet.engine.metrics import evaluate_detections, load_truth
 from softdet.engine.optimization import learning_rate_factor, make_optimizer, set_learning_rate
+from softdet.engine.outcome import read_column
 from softdet.engine.run import RunFolder
 from softdet.engine.trainer import Intervals, Method, Trainer
 from softdet.engine.validation import Validator
-from softdet.errors import ConfigError, DataError
+from softdet.errors import ConfigError
 from softdet.files import digest
 from softdet.models.retinanet import build_retinanet
+from softdet.semi.health import HealthMonitor, labeled_density
+from softdet.semi.labeling import Labeler
 from softdet.semi.soft_teacher import SoftTeacher
 from softdet.semi.supervised import Supervised
 from softdet.semi.teacher import Teacher
-from softdet.semi.thresholds import UncertaintyThreshold
+from softdet.semi.thresholds import ScoreThresholds, UncertaintyThreshold
 
 _MAX_BURN_IN = 5000
 _EVALUATIONS_A_RUN = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """The three lists of images, with one numbering of the classes."""
-
-    train: Index
-    valid: Index
-    unlabeled: Index | None
-
-
-def load_data(config: Config) -> Data:
-    """Read the lists that the config names, and check them against each other."""
-    names = read_class_names(config.params.classes) if config.params.classes else None
-    root = config.data.root
-    train = load_labeled(config.data.train, names, root)
-    valid = load_labeled(config.data.valid, train.class_names, root)
-    require_disjoint(valid, train, "data.train")
-    if not any(len(record.labels) for record in train.images):
-        raise DataError(f"data.train ({train.source}) has {len(train)} images and not one box to learn from")
-    if not config.soft_teacher.enabled:
-        return Data(train, valid, None)
-    if config.data.unlabeled is None:
-        raise ConfigError(
-            "data.unlabeled is missing: Soft Teacher learns from unlabeled images, a folder of them will do. "
-            "To train on the labeled ones alone, add --supervised."
-        )
-    unlabeled = load_unlabeled(config.data.unlabeled, root)
-    require_disjoint(valid, unlabeled, "data.unlabeled")
-    return Data(train, valid, unlabeled)
-
-
-def load_valid(config: Config, class_names: Sequence[str]) -> Index:
-    """Read the validation list alone, with the classes of a detector."""
-    return load_labeled(config.data.valid, class_names, config.data.root)
 
 
 def make_fabric(config: Config) -> Fabric:
@@ -93,26 +62,28 @@ def make_fabric(config: Config) -> Fabric:
     )
 
 
-def make_trainer(config: Config, fabric: Fabric, data: Data, *, resume: bool) -> Trainer:
-    """Put a run together.
+def make_trainer(config: Config, fabric: Fabric, data: Data, *, resume: bool, keep_burn_in: bool = False) -> Trainer:
+    """Put a run, or an arm of one, together.
 
     Args:
-        config: of the run.
+        config: of the run; of an arm, as `arms_of` gives it.
         fabric: launched.
         data: from `load_data`.
         resume: go on from the checkpoint; weights to start from are neither read nor downloaded then.
+        keep_burn_in: keep the state at the end of the burn-in for the other arm: this is its control.
     """
     params, run = config.params, RunFolder(config.model.exp_path)
     num_steps = count_steps(config, len(data.train))
     burn_in = count_burn_in(config, num_steps)
-    batch_size, unlabeled_batch_size = _batch_sizes(config, fabric.world_size)
+    batches, pool = make_batches(config, data, fabric, burn_in)
+    shares_burn_in = has_control(config) and not resume
 
     torch.manual_seed(params.random_seed)
     if fabric.device.type == "cpu":
         torch.use_deterministic_algorithms(True)
-    pretrained = False if resume else _pretrained(config)
+    pretrained = False if resume or shares_burn_in else _pretrained(config)
     model = build_retinanet(**_architecture(config), num_classes=len(data.train.class_names), pretrained=pretrained)
-    if config.model.model_path and not resume:
+    if config.model.model_path and not (resume or shares_burn_in):
         start_from(model, config.model.model_path, data.train.class_names, classes_may_differ=config.model.is_finetune)
     teacher = Teacher(model, config.soft_teacher.ema_decay)
     optimizer = make_optimizer(
@@ -124,45 +95,45 @@ def make_trainer(config: Config, fabric: Fabric, data: Data, *, resume: bool) ->
     )
     student, optimizer = fabric.setup(model, optimizer)
     teacher.model.to(fabric.device)
+    validator = Validator(
+        run,
+        data.valid,
+        load_truth(config.data.valid),
+        make_card(config, data.train),
+        fabric.device,
+        config.inference.batch_size,
+        fabric.global_rank,
+    )
+    method = _method(config, data.train, student, teacher, fabric, burn_in)
     trainer = Trainer(
         fabric=fabric,
-        method=_method(config, student, teacher, fabric, burn_in),
+        method=method,
         student=student,
         optimizer=optimizer,
-        augment=_augmenter(config),
-        batches=partial(
-            train_batches,
-            _dataset(config, data.train),
-            _dataset(config, data.unlabeled) if data.unlabeled else None,
-            seed=params.random_seed,
-            batch_size=batch_size,
-            unlabeled_batch_size=unlabeled_batch_size,
-            unlabeled_from=burn_in,
-            accumulate=params.accumulate,
-            rank=fabric.global_rank,
-            world_size=fabric.world_size,
-            num_workers=params.data_worker,
-        ),
+        augment=make_augmenter(config),
+        batches=batches,
         set_learning_rate=_learning_rate(config, optimizer, num_steps),
-        evaluate=Validator(
-            run,
-            data.valid,
-            load_truth(config.data.valid),
-            make_card(config, data.train),
-            fabric.device,
-            config.inference.batch_size,
-            fabric.global_rank,
-        ),
+        evaluate=validator,
+        evaluate_student=_student_evaluation(validator) if params.evaluate_student else None,
+        monitor=_monitor(config, method, data, fabric, burn_in) if isinstance(method, SoftTeacher) else None,
         num_steps=num_steps,
         semi_from=burn_in,
         intervals=_intervals(config, num_steps),
         clip_norm=config.optimizer.clip_norm,
         seed=params.random_seed,
         checkpoint=run.checkpoint,
+        burn_in_checkpoint=run.burn_in if keep_burn_in else None,
+        control_ap=read_column(run.control.metrics, "valid_AP") if has_control(config) else {},
         loggers=None,
+        pool=pool,
     )
     if resume:
         trainer.resume()
+    elif shares_burn_in:
+        if fabric.is_global_zero:
+            # The rows of the burn-in; the logger drops those that come after it.
+            shutil.copyfile(run.control.metrics, run.metrics)
+        trainer.start_from(run.control.burn_in)
     if fabric.is_global_zero:
         trainer.loggers = _loggers(config, run, trainer.state.step)
     return trainer
@@ -175,10 +146,46 @@ def count_steps(config: Config, num_images: int) -> int:
 
 def count_burn_in(config: Config, num_steps: int) -> int:
     """Steps on labeled images alone."""
-    if not config.soft_teacher.enabled:
-        return num_steps
+    return _planned_burn_in(config, num_steps) if config.soft_teacher.enabled else num_steps
+
+
+def _planned_burn_in(config: Config, num_steps: int) -> int:
     asked = config.soft_teacher.burn_in_steps
     return min(num_steps // 5, _MAX_BURN_IN) if asked is None else asked
+
+
+def has_control(config: Config) -> bool:
+    """Whether the supervised control is trained in the same run."""
+    return config.soft_teacher.enabled and config.soft_teacher.control
+
+
+def arms_of(config: Config, data: Data, world_size: int) -> tuple[Config, ...]:
+    """What one training trains, in this order: the control where it is asked for, and the run itself.
+
+    Args:
+        config: of the run.
+        data: from `load_data`.
+        world_size: number of processes.
+
+    Returns:
+        A config for each; the control's is that of a run of its own, in the folder `control` of the run.
+
+    Raises:
+        ConfigError: an arm can't be trained. Said here, before the hours that the first one takes.
+    """
+    batch_sizes(config, world_size)
+    if not has_control(config):
+        return (config,)
+    num_steps = count_steps(config, len(data.train))
+    burn_in = count_burn_in(config, num_steps)
+    if burn_in >= num_steps:
+        raise ConfigError(
+            f"soft_teacher.control: the run has {num_steps} steps and a burn-in of {burn_in}, so its two arms are the "
+            "same. Take more params.iterations or fewer soft_teacher.burn_in_steps."
+        )
+    semi = config.soft_teacher.model_copy(update={"enabled": False, "control": False})
+    model = config.model.model_copy(update={"exp_path": RunFolder(config.model.exp_path).control.path})
+    return config.model_copy(update={"soft_teacher": semi, "model": model}), config
 
 
 def make_card(config: Config, index: Index) -> DetectorCard:
@@ -200,7 +207,8 @@ def make_card(config: Config, index: Index) -> DetectorCard:
 
 
 def _digests(config: Config) -> dict[str, str]:
-    lists = {"train": config.data.train, "valid": config.data.valid, "unlabeled": config.data.unlabeled}
+    data = config.data
+    lists = {"train": data.train, "valid": data.valid, "unlabeled": data.unlabeled, "test": data.test}
     of_data = {name: digest(path) for name, path in lists.items() if path and path.is_file()}
     # The same bytes, so the same digest, as config.yaml in the run folder.
     return of_data | {"config": hashlib.sha256(dump_config(config).encode()).hexdigest()}
@@ -230,59 +238,60 @@ def _pretrained(config: Config) -> bool | Path:
     return False if config.model.model_path else config.basenet.pretrained
 
 
-def _batch_sizes(config: Config, world_size: int) -> tuple[int, int]:
-    labeled = config.params.batch_size
-    unlabeled = round(labeled * config.soft_teacher.unlabeled_ratio)
-    parts = world_size * config.params.accumulate
-    sizes = {"params.batch_size": labeled}
-    if config.soft_teacher.enabled:
-        sizes["params.batch_size * soft_teacher.unlabeled_ratio"] = unlabeled
-    for key, size in sizes.items():
-        if size < parts or size % parts:
-            raise ConfigError(
-                f"{key} = {size} can't be shared out over {world_size} processes x params.accumulate = "
-                f"{config.params.accumulate}; it must be a multiple of {parts}"
-            )
-    return labeled, unlabeled
-
-
-def _dataset(config: Config, index: Index) -> ImageDataset:
-    canvas = stored_canvas(config.params.image_size)
-    return ImageDataset(index.images, canvas, config.params.resize, int(config.data.cache_gb * 1e9))
-
-
-def _augmenter(config: Config) -> Augmenter:
-    params, semi = config.params, config.soft_teacher
-    return Augmenter(
-        labeled=Policy(params.flip, params.scale, colour=params.colour),
-        weak=Policy(params.flip, semi.weak_scale),
-        strong=Policy(
-            params.flip, params.scale, semi.translate, semi.rotate, semi.shear, semi.strong_colour, semi.erase
-        ),
-        size=params.image_size,
-        seed=params.random_seed,
-    )
-
-
-def _method(config: Config, student: Any, teacher: Teacher, fabric: Fabric, burn_in: int) -> Method:
+def _method(config: Config, train: Index, student: Any, teacher: Teacher, fabric: Fabric, burn_in: int) -> Method:
     if not config.soft_teacher.enabled:
         return Supervised(student, teacher)
     semi = config.soft_teacher
-    return SoftTeacher(
-        student,
+    fixed = None if semi.pseudo_cls_th == "auto" else semi.pseudo_cls_th
+    labeler = Labeler(
         teacher,
-        score_threshold=semi.pseudo_cls_th,
-        box_score_threshold=semi.pseudo_cls_th if semi.pseudo_box_th is None else semi.pseudo_box_th,
+        score_thresholds=ScoreThresholds(fixed, tuple(labeled_density(train).by_class.values())),
+        box_score_threshold=semi.pseudo_box_th,
+        uncertainty_threshold=UncertaintyThreshold(semi.uncertainty_th),
         background=semi.background,
         doubtful_threshold=semi.doubtful_th,
         box_reliability=semi.box_reliability,
-        uncertainty_threshold=UncertaintyThreshold(semi.uncertainty_th),
+        empty_image_weight=semi.empty_image_weight,
+        wants_beliefs=semi.class_targets == "soft",
+        class_names=train.class_names,
+        autocast=fabric.autocast,
+    )
+    return SoftTeacher(
+        student,
+        teacher,
+        labeler,
+        class_targets=semi.class_targets,
         unsupervised_weight=semi.unsup_loss_weight,
         burn_in_steps=burn_in,
         ramp_steps=semi.ramp_steps,
-        empty_image_weight=semi.empty_image_weight,
-        autocast=fabric.autocast,
+        max_loss_ratio=semi.max_loss_ratio,
+        missing_labels=semi.missing_labels,
     )
+
+
+def _monitor(config: Config, method: SoftTeacher, data: Data, fabric: Fabric, burn_in: int) -> HealthMonitor:
+    return HealthMonitor(
+        labeled_density(data.train),
+        method,
+        images_per_step=batch_sizes(config, fabric.world_size)[1],
+        settled_from=burn_in + config.soft_teacher.ramp_steps,
+        mitigate=config.soft_teacher.mitigate,
+    )
+
+
+def _student_evaluation(validator: Validator) -> Callable[[nn.Module], float]:
+    def average_precision(student: nn.Module) -> float:
+        detections = detections_over(
+            student,
+            validator.card,
+            validator.index,
+            device=validator.device,
+            batch_size=validator.batch_size,
+            rank=validator.rank,
+        )
+        return float(evaluate_detections(validator.truth, detections)["AP"])
+
+    return average_precision
 
 
 def _learning_rate(config: Config, optimizer: Any, num_steps: int) -> Callable[[int], None]:
@@ -303,7 +312,8 @@ def _learning_rate(config: Config, optimizer: Any, num_steps: int) -> Callable[[
 
 def _intervals(config: Config, num_steps: int) -> Intervals:
     evaluate = config.params.evaluate_every or max(1, math.ceil(num_steps / _EVALUATIONS_A_RUN))
-    return Intervals(config.params.log_every, evaluate, config.params.checkpoint_every or evaluate)
+    checkpoint = config.params.checkpoint_every or evaluate
+    return Intervals(config.params.log_every, evaluate, checkpoint, _planned_burn_in(config, num_steps))
 
 
 def _loggers(config: Config, run: RunFolder, first_step: int) -> Loggers:

@@ -8,27 +8,28 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from lightning_fabric import Fabric
 from rich.console import Console
 from rich.markup import escape
 
 import softdet
 from softdet import build
+from softdet.cli_output import console, print_metrics, say
 from softdet.cli_prepare import prepare_app
-from softdet.config import Config, describe, keys, load_config, save_config
-from softdet.data.index import Index
+from softdet.cli_train import train
+from softdet.config import Config, describe, keys, load_config
 from softdet.engine.detector import read_card
-from softdet.engine.evaluation import describe_metrics, device_for
+from softdet.engine.evaluation import device_for
 from softdet.engine.host_memory import keep_freed_memory
 from softdet.engine.metrics import load_truth
+from softdet.engine.outcome import describe_gain
 from softdet.engine.prediction import predict as predict_images
 from softdet.engine.run import RunFolder
 from softdet.engine.run_comparison import compare as compare_runs
 from softdet.engine.torchvision_weights import save_converted
-from softdet.engine.validation import evaluate_best, evaluate_files, kept_detections_are_fresh
+from softdet.engine.validation import evaluate_best, evaluate_files, evaluate_test, kept_detections_are_fresh
 from softdet.errors import ConfigError, SoftdetError
 from softdet.files import write_json
-from softdet.report.tables import comparison_table, metrics_table
+from softdet.report.tables import comparison_table
 
 app = typer.Typer(
     name="softdet",
@@ -38,11 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(prepare_app, name="prepare")
-console = Console(highlight=False)
-
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Change keys of the config.")
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -52,56 +48,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
-@app.command()
-def train(
-    overrides: Overrides = None,
-    config: Annotated[Path | None, typer.Option(help="A YAML file, such as configs/coco.yaml.")] = None,
-    supervised: Annotated[
-        bool, typer.Option("--supervised", help="The control: labeled images alone, everything else the same.")
-    ] = False,
-    resume: Annotated[
-        Path | None, typer.Option(help="Go on with the run in this folder, exactly where it stopped.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in exp_path.")] = False,
-) -> None:
-    """Train, then test the best detector on the validation images."""
-    if resume is not None:
-        if config or overrides or supervised or overwrite:
-            raise ConfigError("--resume RUN goes on with the config that RUN was started with; give nothing beside it")
-        settings = load_config(RunFolder(resume).config, [f"model.exp_path={resume.absolute()}"])
-    elif config is not None:
-        settings = load_config(config, [*(overrides or []), *(["soft_teacher.enabled=false"] if supervised else [])])
-    else:
-        raise ConfigError("give --config FILE to start a run, or --resume RUN to go on with one")
-    fabric = build.make_fabric(settings)
-    fabric.launch()
-    run = RunFolder(settings.model.exp_path)
-    # Before anything of an earlier run is deleted.
-    data = build.load_data(settings)
-    run.claim(fabric, resume=resume is not None, overwrite=overwrite)
-    if fabric.is_global_zero:
-        save_config(settings, run.config)
-        run.write_environment(fabric.device)
-        _say(_plan(settings, data, fabric.device.type))
-    trainer = build.make_trainer(settings, fabric, data, resume=resume is not None)
-    if trainer.fit():
-        test(settings, data.valid, fabric)
-
-
-def test(settings: Config, valid: Index, fabric: Fabric) -> None:
-    """Load the run's best detector from its file, infer over the validation images and print the result."""
-    run = RunFolder(settings.model.exp_path)
-    # All ranks take part, each in its share of the images.
-    metrics = evaluate_best(
-        run,
-        settings.data.valid,
-        valid,
-        device=fabric.device,
-        batch_size=settings.inference.batch_size,
-        rank=fabric.global_rank,
-    )
-    if fabric.is_global_zero:
-        _print_metrics(metrics, f"{run.best}")
+app.command()(train)
 
 
 @app.command()
@@ -111,36 +58,43 @@ def evaluate(
     rerun: Annotated[
         bool, typer.Option("--rerun", help="Infer anew, even if the kept detections are those of the best detector.")
     ] = False,
+    split: Annotated[str, typer.Option(help="`valid`, or `test` for the images of data.test.")] = "valid",
     truth: Annotated[Path | None, typer.Option(help="Score a detections file: its COCO ground truth.")] = None,
     detections: Annotated[Path | None, typer.Option(help="Score a detections file: COCO results.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")] = None,
 ) -> None:
-    """Give the mAP of a run on its validation images, or of any COCO detections file."""
+    """Give the mAP of a run on its validation or test images, or of any COCO detections file."""
+    if split not in ("valid", "test"):
+        raise ConfigError(f"--split {split}: it is valid or test")
     if (truth is None) != (detections is None):
         raise ConfigError("--truth and --detections go together")
     if truth is not None and detections is not None:
         metrics = evaluate_files(truth, detections)
-        _print_metrics(metrics, str(detections))
+        print_metrics(metrics, str(detections))
     else:
         place = run or config
         if place is None:
             raise ConfigError("give a run folder, or --truth GT.json --detections DT.json")
-        metrics = _evaluate_run(place, rerun)
+        metrics = _evaluate_run(place, split, rerun)
     if json_out is not None:
         write_json(json_out, metrics)
 
 
-def _evaluate_run(place: Path, rerun: bool) -> dict[str, Any]:
+def _evaluate_run(place: Path, split: str, rerun: bool) -> dict[str, Any]:
     overrides = [f"model.exp_path={place.absolute()}"] if place.is_dir() else []
     settings = load_config(RunFolder(place).config if place.is_dir() else place, overrides)
     folder = RunFolder(settings.model.exp_path)
     folder.require_result()
+    device, batch_size = _device(settings), settings.inference.batch_size
+    if split == "test":
+        test = build.load_test(settings, read_card(folder.best).class_names)
+        metrics = evaluate_test(folder, test.source, test, device=device, batch_size=batch_size)
+        print_metrics(metrics, f"{folder.best} on test")
+        return metrics
     keeps = kept_detections_are_fresh(folder, settings.data.valid) and not rerun
     index = None if keeps else build.load_valid(settings, read_card(folder.best).class_names)
-    metrics = evaluate_best(
-        folder, settings.data.valid, index, device=_device(settings), batch_size=settings.inference.batch_size
-    )
-    _print_metrics(metrics, f"{folder.best}" + (" (kept detections)" if keeps else ""))
+    metrics = evaluate_best(folder, settings.data.valid, index, device=device, batch_size=batch_size)
+    print_metrics(metrics, f"{folder.best}" + (" (kept detections)" if keeps else ""))
     return metrics
 
 
@@ -169,14 +123,10 @@ def compare(
     )
     names = [str(run.path) for run in runs]
     console.print(comparison_table([*zip(names, (result.before, result.after), strict=True)]))
-    gain = result.gain
-    console.print(
-        f"gain {100 * gain.difference:+.1f} mAP (95% interval {100 * gain.low:+.1f}..{100 * gain.high:+.1f}, "
-        "paired bootstrap over images)"
-    )
+    say(f"gain {describe_gain(result.gain)}")
     picture = out or runs[1].path / "comparison.png"
     result.picture.save(picture)
-    _say(f"truth, before and after, a row each: {picture}")
+    say(f"truth, before and after, a row each: {picture}")
 
 
 @app.command()
@@ -195,7 +145,7 @@ def predict(
     entries = predict_images(
         weights, sources, out, threshold=threshold, device=device_for(not cpu), batch_size=batch_size
     )
-    _say(f"{len(entries)} boxes; drawings and detections.json are in {out}")
+    say(f"{len(entries)} boxes; drawings and detections.json are in {out}")
 
 
 @app.command()
@@ -204,7 +154,7 @@ def explain(
 ) -> None:
     """Say what a key of the config does, what it may be and what it is if left out."""
     for each in [key] if key else keys():
-        _say(describe(each))
+        say(describe(each))
 
 
 convert_app = typer.Typer(help="Make other libraries' weights into a start for training.", no_args_is_help=True)
@@ -218,7 +168,7 @@ def convert_torchvision(
 ) -> None:
     """Convert torchvision's COCO-trained RetinaNet, to start from with model.is_finetune=True."""
     save_converted(file, out)
-    _say(f"wrote {out}; train with model.model_path={out} model.is_finetune=True basenet.arch=Res50")
+    say(f"wrote {out}; train with model.model_path={out} model.is_finetune=True basenet.arch=Res50")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -231,35 +181,6 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(2)
 
 
-def _say(text: str) -> None:
-    # Paths as they are: brackets are no markup, and a long one isn't broken where a log has 80 columns.
-    console.print(text, markup=False, soft_wrap=True)
-
-
 def _device(settings: Config) -> torch.device:
     ids = settings.cuda.gpu_id
     return device_for(settings.cuda.using, ids if isinstance(ids, int) else ids[0])
-
-
-def _plan(settings: Config, data: build.Data, device: str) -> str:
-    num_steps = build.count_steps(settings, len(data.train))
-    lines = [
-        f"device: {device}",
-        f"labeled: {len(data.train)} images, {sum(len(r.labels) for r in data.train.images)} boxes, "
-        f"{len(data.train.class_names)} classes; validation: {len(data.valid)} images",
-    ]
-    if data.unlabeled is None:
-        lines.append(f"supervised control: {num_steps} steps")
-    else:
-        burn_in = build.count_burn_in(settings, num_steps)
-        lines.append(f"unlabeled: {len(data.unlabeled)} images; {num_steps} steps, of which {burn_in} burn-in")
-    for index in (data.train, data.valid):
-        if index.dropped:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in index.dropped.items())
-            lines.append(f"left out boxes of {index.source}: {reasons}")
-    return "\n".join(lines)
-
-
-def _print_metrics(metrics: dict[str, Any], title: str) -> None:
-    _say(describe_metrics(metrics, title))
-    console.print(metrics_table(metrics))

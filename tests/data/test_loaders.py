@@ -12,7 +12,7 @@ from PIL import Image
 
 from softdet.data.datasets import ImageDataset
 from softdet.data.index import ImageRecord
-from softdet.data.loaders import Order, train_batches
+from softdet.data.loaders import Order, image_batches, train_batches
 from softdet.structures import LabeledBatch, TrainBatch, UnlabeledBatch
 
 NUM_LABELED, NUM_UNLABELED = 10, 7
@@ -163,6 +163,49 @@ def test_the_order_depends_on_the_place_alone() -> None:
 def test_seeds_and_streams_have_orders_of_their_own() -> None:
     orders = [Order(20, seed, stream) for seed in (1, 2) for stream in (11, 12)]
     assert len({tuple(islice((order[place] for place in range(20)), 20)) for order in orders}) == 4
+
+
+def test_only_the_serving_images_come_once_a_pass() -> None:
+    order = Order(9, seed=1, stream=11, serving=[8, 2, 5, 6])
+    passes = [[order[place] for place in range(k * 4, (k + 1) * 4)] for k in range(5)]
+    assert all(sorted(each) == [2, 5, 6, 8] for each in passes)
+    everyone = Order(9, seed=1, stream=11, serving=range(9))
+    assert [everyone[place] for place in range(27)] == [Order(9, seed=1, stream=11)[place] for place in range(27)]
+
+
+@pytest.mark.parametrize("start", [0, 2, 5])
+def test_which_images_serve_is_asked_when_the_first_are_due(batches: partial, start: int) -> None:
+    asked_at: list[int] = []
+    steps: list[int] = []
+
+    def serving() -> list[int]:
+        asked_at.append(len(steps))
+        return [1, 4, 6]
+
+    seen = Counter[int]()
+    for (batch,) in batches(range(start, 8), serving=serving):
+        steps.append(batch.step)
+        seen.update(numbers(batch.unlabeled))
+    assert asked_at == [max(0, 2 - start)]
+    assert set(seen) == {1, 4, 6}
+    assert max(seen.values()) - min(seen.values()) <= 1
+    whole = [numbers(batch.unlabeled) for (batch,) in batches(range(8), serving=lambda: [1, 4, 6])]
+    assert [numbers(batch.unlabeled) for (batch,) in batches(range(start, 8), serving=serving)] == whole[start:]
+
+
+def test_who_serves_changes_no_labeled_batch(batches: partial) -> None:
+    some = [rows([batch])[:4] for (batch,) in batches(range(4), serving=lambda: [3])]
+    assert some == [rows([batch])[:4] for (batch,) in batches(range(4))]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_images_in_a_given_order_bear_their_places(tmp_path: Path, num_workers: int) -> None:
+    images = dataset(tmp_path / "images", 6, missing=[4])
+    served = list(image_batches(images, [5, 0, 4, 2, 1], 2, num_workers))
+    assert [batch.positions.tolist() for batch in served] == [[5, 0], [4, 2], [1]]
+    assert [numbers(batch) for batch in served] == [[5, 0], [128, 2], [1]]
+    assert [batch.readable.tolist() for batch in served] == [[True, True], [False, True], [True]]
+    assert list(image_batches(images, [], 2, num_workers)) == []
 
 
 def test_another_seed_serves_other_batches(batches: partial) -> None:

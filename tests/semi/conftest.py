@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from softdet.data.augment import Augmenter, Policy, project
 from softdet.models.criterion import assign, classification_loss, regression_loss
 from softdet.models.retinanet import RetinaNet
+from softdet.semi.labeling import Labeler
 from softdet.semi.soft_teacher import SoftTeacher
 from softdet.semi.teacher import Teacher
-from softdet.semi.thresholds import UncertaintyThreshold
+from softdet.semi.thresholds import ScoreThresholds, UncertaintyThreshold
 from softdet.structures import (
     AugmentedBatch,
     DenseOutput,
@@ -25,16 +26,20 @@ from softdet.structures import (
     View,
 )
 
-OPTIONS: dict[str, Any] = {
-    "score_threshold": 0.3,
+LABELER: dict[str, Any] = {
     "box_score_threshold": 0.3,
     "background": "soft",
     "doubtful_threshold": 0.06,
     "box_reliability": "cluster",
+    "empty_image_weight": 0.0,
+}
+METHOD: dict[str, Any] = {
+    "class_targets": "hard",
     "unsupervised_weight": 1.0,
     "burn_in_steps": 0,
     "ramp_steps": 0,
-    "empty_image_weight": 0.0,
+    "max_loss_ratio": None,
+    "missing_labels": "background",
 }
 
 
@@ -155,17 +160,25 @@ def make_teacher(make_model: Callable[..., RetinaNet], trained_weights: dict[str
 def make_method(
     make_model: Callable[..., RetinaNet], make_teacher: Callable[..., Teacher]
 ) -> Callable[..., SoftTeacher]:
-    """Soft Teacher with a student of its own: `make_method(student, teacher, uncertainty=None, **options)`."""
+    """Soft Teacher with a student of its own: `make_method(student, teacher, score_threshold=0.3, **options)`."""
 
     def make(
         student: nn.Module | None = None,
         teacher: Teacher | None = None,
         uncertainty: float | None = None,
+        score_threshold: float | None = 0.3,
         **changes: Any,
     ) -> SoftTeacher:
-        threshold = UncertaintyThreshold(uncertainty)
-        options = OPTIONS | {"uncertainty_threshold": threshold} | changes
-        return SoftTeacher(student or make_model(1), teacher or make_teacher(), **options)
+        teacher = teacher or make_teacher()
+        labeler = Labeler(
+            teacher,
+            score_thresholds=ScoreThresholds(score_threshold, (1.0, 1.0, 1.0)),
+            uncertainty_threshold=UncertaintyThreshold(uncertainty),
+            wants_beliefs=changes.get("class_targets") == "soft",
+            **LABELER | {name: value for name, value in changes.items() if name not in METHOD},
+        )
+        options = METHOD | {name: value for name, value in changes.items() if name in METHOD}
+        return SoftTeacher(student or make_model(1), teacher, labeler, **options)
 
     return make
 

@@ -97,7 +97,7 @@ def test_both_processes_have_the_same_teacher(results, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["soft_teacher", "accumulated"])
 def test_both_processes_read_the_threshold_off_all_boxes(results, name: str) -> None:
-    whole, first, second = (result["state"]["uncertainty_threshold"]["recent"] for result in results[name])
+    whole, first, second = (result["state"]["labeler"]["uncertainty_threshold"]["recent"] for result in results[name])
     assert len(whole) > 4
     for recent in (first, second):
         torch.testing.assert_close(recent, whole, atol=1e-5, rtol=1e-4)

@@ -31,7 +31,7 @@ def test_trap_3_a_pseudo_box_that_fits_no_anchor_teaches_nothing(make_method, ba
     sliver = torch.tensor([[20.0, 2, 23, 62]])
     assert 0 < box_iou(sliver, anchors).max() < 0.4
     bad = PseudoLabels(Instances(sliver, torch.tensor([1]), torch.tensor([0.99])), torch.zeros(1))
-    lesson = method.prepare(still(batch), [bad] * 4)
+    lesson = method.labeler.prepare(still(batch), [bad] * 4)
     assert (lesson.classes.labels == BACKGROUND).all()
     assert not lesson.boxes.positive.any()
 
@@ -49,10 +49,10 @@ def test_trap_4_the_default_strong_view_neither_rotates_nor_shears() -> None:
 
 def test_statistics_count_what_was_taught(make_method, batch) -> None:
     method = make_method()
-    pseudo = method.label(batch)
+    pseudo = method.labeler.label(batch)
     taught = [labels.uncertainty[labels.instances.scores > 0.3] for labels in pseudo]
-    method.uncertainty_threshold.fixed = torch.cat(taught).median().item()
-    lesson = method.prepare(batch, pseudo)
+    method.labeler.uncertainty_threshold.fixed = torch.cat(taught).median().item()
+    lesson = method.labeler.prepare(batch, pseudo)
     assert lesson.statistics["pseudo_candidates"] == sum(map(len, pseudo)) / 4
     assert 0 < lesson.statistics["pseudo_boxes_regressed"] < lesson.statistics["pseudo_boxes"]
     assert lesson.statistics["pseudo_boxes"] <= sum(int((p.instances.scores > 0.3).sum()) for p in pseudo) / 4
@@ -60,8 +60,8 @@ def test_statistics_count_what_was_taught(make_method, batch) -> None:
 
 def test_pseudo_boxes_travel_from_the_weak_to_the_strong_view(make_method, batch) -> None:
     method = make_method(uncertainty=10.0)
-    pseudo = method.label(batch)
-    lesson = method.prepare(batch, pseudo)
+    pseudo = method.labeler.label(batch)
+    lesson = method.labeler.prepare(batch, pseudo)
     anchors = method.teacher.model.anchors_at(SIZE)
     image, anchor = lesson.boxes.positive.nonzero(as_tuple=True)
     taught = decode(lesson.boxes.deltas, anchors[anchor])
@@ -78,7 +78,7 @@ def test_pseudo_boxes_travel_from_the_weak_to_the_strong_view(make_method, batch
 
 def test_soft_background_weighs_what_the_teacher_believes_of_the_clean_strong_view(make_method, batch) -> None:
     method = make_method(background="soft", empty_image_weight=1.0)
-    lesson = method.prepare(batch, method.label(batch))
+    lesson = method.labeler.prepare(batch, method.labeler.label(batch))
     with torch.no_grad():
         scores = method.teacher.model(batch.strong.clean).logits.sigmoid().amax(-1)
     positive = lesson.classes.positive
@@ -91,7 +91,7 @@ def test_ignored_background_lies_around_doubtful_boxes(make_method, batch) -> No
     anchors = method.teacher.model.anchors_at(SIZE)
     rows = [(2 * 8 + 6) * 9 + 4, 576 + (2 * 4 + 1) * 9 + 4, (6 * 8 + 6) * 9 + 4]  # inside the view, far from each other
     found = Instances(anchors[rows], torch.tensor([2, 1, 0]), torch.tensor([0.95, 0.25, 0.19]))
-    lesson = method.prepare(batch, [PseudoLabels(found, torch.zeros(3))] * 4)
+    lesson = method.labeler.prepare(batch, [PseudoLabels(found, torch.zeros(3))] * 4)
     assert lesson.classes.labels[:, rows].tolist() == [[2, IGNORED, BACKGROUND]] * 4
     near = box_iou(anchors, clip_boxes(found.boxes, SIZE)[1:2])[:, 0] >= 0.4
     assert (lesson.classes.labels[:, near] != BACKGROUND).all()
@@ -101,11 +101,11 @@ def test_ignored_background_lies_around_doubtful_boxes(make_method, batch) -> No
 @pytest.mark.parametrize("reliability", ["cluster", "anchors", "none"])
 def test_places_are_taught_by_the_boxes_that_are_agreed_upon(make_method, batch, reliability: str) -> None:
     method = make_method(box_reliability=reliability)
-    pseudo = method.label(batch)
-    everything = method.prepare(batch, pseudo)
+    pseudo = method.labeler.label(batch)
+    everything = method.labeler.prepare(batch, pseudo)
     uncertainty = torch.cat([labels.uncertainty[labels.instances.scores > 0.3] for labels in pseudo])
-    method.uncertainty_threshold.fixed = uncertainty.median().item()
-    agreed = method.prepare(batch, pseudo)
+    method.labeler.uncertainty_threshold.fixed = uncertainty.median().item()
+    agreed = method.labeler.prepare(batch, pseudo)
     for count in (
         lambda lesson: lesson.boxes.positive.sum(),
         lambda lesson: lesson.statistics["pseudo_boxes_regressed"],
@@ -117,7 +117,7 @@ def test_places_are_taught_by_the_boxes_that_are_agreed_upon(make_method, batch,
 
 
 def test_the_three_kinds_of_uncertainty_differ(make_method, batch) -> None:
-    labels = (make_method(box_reliability=kind).label(batch) for kind in ("cluster", "anchors", "none"))
+    labels = (make_method(box_reliability=kind).labeler.label(batch) for kind in ("cluster", "anchors", "none"))
     kinds = [torch.cat([image.uncertainty for image in images]) for images in labels]
     assert not kinds[2].any()
     assert kinds[1].all(), "lone boxes have one too"
@@ -127,7 +127,7 @@ def test_the_three_kinds_of_uncertainty_differ(make_method, batch) -> None:
 
 
 def test_the_teacher_runs_in_the_precision_asked_for(make_method, batch) -> None:
-    low = make_method(autocast=lambda: torch.autocast("cpu", torch.bfloat16)).label(batch)[0].instances
-    full = make_method().label(batch)[0].instances
+    low = make_method(autocast=lambda: torch.autocast("cpu", torch.bfloat16)).labeler.label(batch)[0].instances
+    full = make_method().labeler.label(batch)[0].instances
     assert low.scores.max().item() == pytest.approx(full.scores.max().item(), abs=0.1)
     assert low.scores[0] != full.scores[0]

@@ -26,7 +26,7 @@ def test_the_burn_in_is_the_supervised_control_exactly(make_method, make_batch, 
     assert torch.equal(output.loss, expected.loss)
     assert all(torch.equal(mine[name], gradient) for name, gradient in control.items())
     assert output.statistics == {}
-    assert len(method.uncertainty_threshold.recent) == 0
+    assert len(method.labeler.uncertainty_threshold.recent) == 0
 
 
 def test_the_weight_is_zero_in_the_burn_in_then_ramps_then_stays(make_method) -> None:
@@ -58,7 +58,7 @@ def test_the_ramp_takes_the_step_of_the_batch(make_method, make_batch) -> None:
 def test_the_losses_are_those_of_the_lesson_over_the_batchs_positives(make_method, batch) -> None:
     method = make_method()
     (output,) = method.step([batch])
-    lesson = method.prepare(batch, method.label(batch))
+    lesson = method.labeler.prepare(batch, method.labeler.label(batch))
     dense = method.student(batch.strong.images)
     used = (lesson.classes.labels != IGNORED) * lesson.weights
     classes = (focal_loss(dense.logits, lesson.classes.labels) * used).sum() / lesson.classes.positive.sum()
@@ -72,7 +72,7 @@ def test_trap_1_pseudo_losses_are_over_the_positives_of_the_whole_batch(make_met
     # Every image counts, so that one without pseudo boxes would dominate if it were divided by its own positives.
     options = {"empty_image_weight": 1.0, "uncertainty": 10.0}
     method = make_method(**options)
-    per_image = method.prepare(batch, method.label(batch)).classes.positive.sum(1)
+    per_image = method.labeler.prepare(batch, method.labeler.label(batch)).classes.positive.sum(1)
     assert per_image.min() == 0 < per_image.max()
     (together,) = method.step([batch])
     alone = [next(iter(make_method(**options).step([take(batch, unlabeled=[image])]))) for image in range(4)]
@@ -93,13 +93,15 @@ def test_trap_1_micro_batches_give_the_whole_batchs_gradients(
     close(gradients, expected)
     for name, loss in output.losses.items():
         torch.testing.assert_close(sum(part.losses[name] for part in outputs), loss)
-    assert (0 < whole.uncertainty_threshold.value < 1) == (reliability == "cluster")
-    assert pieces.uncertainty_threshold.value == pytest.approx(whole.uncertainty_threshold.value, abs=1e-6)
+    assert (0 < whole.labeler.uncertainty_threshold.value < 1) == (reliability == "cluster")
+    assert pieces.labeler.uncertainty_threshold.value == pytest.approx(
+        whole.labeler.uncertainty_threshold.value, abs=1e-6
+    )
 
 
 def test_trap_2_an_image_without_pseudo_boxes_is_not_background(make_method, batch, take, backward) -> None:
     method = make_method()
-    lesson = method.prepare(batch, method.label(batch))
+    lesson = method.labeler.prepare(batch, method.labeler.label(batch))
     has_boxes = lesson.classes.positive.any(1)
     assert has_boxes.tolist() == [True, False, True, False]
     assert lesson.statistics["empty_images"] == 0.5
@@ -125,7 +127,7 @@ def test_a_place_is_taught_where_no_class_is_sure(make_method, batch, take) -> N
     unsure = take(batch, unlabeled=[0, 2])
     method = make_method(score_threshold=0.999, box_score_threshold=0.3, uncertainty=1.0)
     (output,) = method.step([unsure])
-    lesson = method.prepare(unsure, method.label(unsure))
+    lesson = method.labeler.prepare(unsure, method.labeler.label(unsure))
     deltas = method.student(unsure.strong.images).deltas[lesson.boxes.positive]
     assert output.losses["unsupervised_class"] == 0 < output.losses["unsupervised_box"]
     expected = box_loss(deltas, lesson.boxes.deltas).mean()
@@ -160,9 +162,9 @@ def test_an_unreadable_unlabeled_image_weighs_nothing(make_method, batch, take, 
     readable = torch.tensor([False, True, True, True])
     with_it, (output,) = backward(method, [replace(batch, unlabeled_readable=readable)])
     without, (expected,) = backward(other, [take(batch, unlabeled=[1, 2, 3])])
-    assert len(make_method().label(batch)[0]) > 0, "the teacher sees boxes in it"
+    assert len(make_method().labeler.label(batch)[0]) > 0, "the teacher sees boxes in it"
     close(with_it, without)
-    assert torch.equal(method.uncertainty_threshold.recent, other.uncertainty_threshold.recent)
+    assert torch.equal(method.labeler.uncertainty_threshold.recent, other.labeler.uncertainty_threshold.recent)
     torch.testing.assert_close(output.loss, expected.loss)
 
 
@@ -173,7 +175,9 @@ def test_soft_and_ignored_background_cost_less_than_believed_background(make_met
         losses[background] = output.losses["unsupervised_class"].item()
     assert losses["soft"] < losses["none"]
     assert losses["ignore"] < losses["none"]
-    lesson = make_method(background="none", empty_image_weight=1.0).prepare(batch, make_method().label(batch))
+    lesson = make_method(background="none", empty_image_weight=1.0).labeler.prepare(
+        batch, make_method().labeler.label(batch)
+    )
     assert (lesson.weights == 1).all()
 
 
@@ -198,3 +202,31 @@ def test_a_restored_method_goes_on_the_same(make_method, make_teacher, batch, ba
     assert second.statistics == first.statistics
     assert first.losses["unsupervised_box"] > 0
     assert all(torch.equal(gradients[name], gradient) for name, gradient in expected.items())
+
+
+def test_losses_of_unlabeled_images_stay_under_the_largest_ratio(make_method, batch, backward) -> None:
+    _, (free,) = backward(make_method(), [batch])
+    _, (capped,) = backward(make_method(max_loss_ratio=free.statistics["loss_ratio"] / 4), [batch])
+    _, (roomy,) = backward(make_method(max_loss_ratio=free.statistics["loss_ratio"] * 4), [batch])
+    assert capped.statistics["loss_ratio"] == pytest.approx(free.statistics["loss_ratio"] / 4, rel=1e-4)
+    assert capped.losses["unsupervised_box"] == free.losses["unsupervised_box"], "losses are told as they are"
+    assert torch.equal(roomy.loss, free.loss)
+
+
+def test_the_cap_shrinks_gradients_and_keeps_their_direction(make_method, batch, backward) -> None:
+    known, _ = backward(make_method(unsupervised_weight=0.0), [batch])
+    free, (output,) = backward(make_method(), [batch])
+    capped, _ = backward(make_method(max_loss_ratio=output.statistics["loss_ratio"] / 2), [batch])
+    for name, gradient in free.items():
+        torch.testing.assert_close(capped[name] - known[name], (gradient - known[name]) / 2, rtol=1e-3, atol=1e-5)
+
+
+def test_automatic_thresholds_follow_what_the_teacher_finds(make_method, batch, backward) -> None:
+    method = make_method(score_threshold=None)
+    _, (output,) = backward(method, [batch])
+    thresholds = method.labeler.score_thresholds
+    kept = sum(
+        (found.instances.scores > thresholds.of(found.instances.labels)).sum() for found in method.labeler.label(batch)
+    )
+    assert kept / 4 == output.statistics["pseudo_boxes"] <= 3.0
+    assert ((thresholds.value >= 0.1) & (thresholds.value <= 1)).all()

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from softdet.semi.thresholds import UncertaintyThreshold
+from softdet.semi.thresholds import ScoreThresholds, UncertaintyThreshold
 
 
 def rows(*pairs: tuple[float, float]) -> torch.Tensor:
@@ -66,3 +66,62 @@ def test_remembering_keeps_no_graph() -> None:
     threshold = UncertaintyThreshold(None)
     threshold.observe(rows((0.95, 0.1)).requires_grad_())
     assert not threshold.recent.requires_grad
+
+
+def detections(**scores_by_label: list[float]) -> torch.Tensor:
+    pairs = [(int(label[1:]), score) for label, scores in scores_by_label.items() for score in scores]
+    return torch.tensor(pairs).view(-1, 2)
+
+
+def test_each_class_keeps_as_many_boxes_an_image_as_the_labels_hold() -> None:
+    thresholds = ScoreThresholds(None, (2.0, 0.5))
+    seen = detections(_0=[0.9, 0.8, 0.7, 0.6, 0.5, 0.4], _1=[0.3, 0.25, 0.2])
+    thresholds.observe(seen, num_images=2)
+    labels = seen[:, 0].long()
+    kept = seen[:, 1] > thresholds.of(labels)
+    assert labels[kept].bincount(minlength=2).tolist() == [4, 1], "2.0 and 0.5 an image, of two images"
+    assert seen[kept, 1].tolist() == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.3])
+
+
+def test_a_class_that_is_found_too_rarely_keeps_all_that_is_not_noise() -> None:
+    thresholds = ScoreThresholds(None, (3.0,))
+    thresholds.observe(detections(_0=[0.9, 0.2, 0.06]), num_images=4)
+    assert thresholds.value.tolist() == pytest.approx([0.1])
+
+
+def test_a_class_without_a_label_or_a_detection_teaches_nothing() -> None:
+    thresholds = ScoreThresholds(None, (0.0, 1.0))
+    thresholds.observe(detections(_0=[0.99]), num_images=4)
+    assert thresholds.value.tolist() == [1.0, 1.0]
+
+
+def test_the_thresholds_follow_the_recent_images_alone() -> None:
+    thresholds = ScoreThresholds(None, (1.0,))
+    for score in (0.9, 0.3):
+        for _ in range(128):
+            thresholds.observe(detections(_0=[score] * 16), num_images=8)
+    assert int(thresholds.num_images.sum()) == 1024
+    assert thresholds.value.tolist() == pytest.approx([0.3]), "the images of .9 are forgotten"
+    assert len(thresholds.rows) == 16 * 128
+
+
+def test_a_fixed_score_is_the_same_for_all_classes() -> None:
+    thresholds = ScoreThresholds(0.7, (1.0, 2.0))
+    thresholds.observe(detections(_0=[0.99]), num_images=1)
+    assert thresholds.of(torch.tensor([1, 0, 1])).tolist() == pytest.approx([0.7] * 3)
+
+
+def test_score_thresholds_go_on_where_they_were_saved() -> None:
+    def halves(thresholds: ScoreThresholds, first: int, last: int) -> None:
+        for step in range(first, last):
+            generator = torch.Generator().manual_seed(step)
+            found = torch.stack([torch.arange(10.0) % 2, torch.rand(10, generator=generator)], 1)
+            thresholds.observe(found, num_images=3)
+
+    whole, before, after = (ScoreThresholds(None, (1.0, 0.4)) for _ in range(3))
+    halves(whole, 0, 500)
+    halves(before, 0, 200)
+    after.load_state_dict(before.state_dict())
+    halves(after, 200, 500)
+    assert torch.equal(after.value, whole.value)
+    assert torch.equal(after.rows, whole.rows)

@@ -69,6 +69,10 @@ class DataConfig(_Section):
     unlabeled: Path | None = Field(
         None, description="Unlabeled images: a folder, or a COCO JSON index whose boxes are never read."
     )
+    test: Path | None = Field(
+        None,
+        description="Images to report on, a COCO JSON index; they decide nothing, data.valid does.",
+    )
     root: Path | None = Field(
         None, description="Folder of the images; tried after the index's own folder and its `images/`."
     )
@@ -144,6 +148,9 @@ class ParamsConfig(_Section):
     evaluate_every: CountOrZero = Field(
         0, description="Steps between evaluations on data.valid; 0: ten times a run. The last step always evaluates."
     )
+    evaluate_student: bool = Field(
+        True, description="Also evaluate the student itself, beside its average: one more pass over data.valid each."
+    )
     checkpoint_every: CountOrZero = Field(0, description="Steps between checkpoints; 0: with each evaluation.")
     log_every: Count = Field(20, description="Steps between rows of metrics.csv.")
     tensorboard: bool = Field(False, description="Also write TensorBoard files (pip install 'softdet[tensorboard]').")
@@ -153,7 +160,21 @@ class SoftTeacherConfig(_Section):
     """The method."""
 
     enabled: bool = Field(True, description="False trains the supervised control; --supervised says the same.")
-    pseudo_cls_th: Share = Field(0.9, description="Teach the class of the teacher's boxes above this score.")
+    control: bool = Field(
+        False,
+        description="Train the supervised control first, in the run's folder `control`; both arms share the burn-in, "
+        "and weights/best becomes the winner's last weights.",
+    )
+    pseudo_cls_th: Share | Literal["auto"] = Field(
+        0.9,
+        description="Teach the class of the teacher's boxes above this score. auto: for each class the score at which "
+        "the teacher finds as many boxes an image as the labels hold.",
+    )
+    class_targets: Literal["hard", "soft", "any", "none"] = Field(
+        "hard",
+        description="What is taught of a pseudo box's class: hard: its class; soft: the teacher's scores of all "
+        "classes at each anchor; any: that it is an object; none: nothing, and no background either: boxes alone.",
+    )
     unsup_loss_weight: NotNegative = Field(1.0, description="Weight of the unlabeled images' losses.")
     ema_decay: Share = Field(0.99, description="The share of the teacher that is kept at each step.")
     pseudo_box_th: Share | None = Field(
@@ -162,6 +183,9 @@ class SoftTeacherConfig(_Section):
     unlabeled_ratio: Positive = Field(1.0, description="Unlabeled images per labeled one in a step.")
     burn_in_steps: CountOrZero | None = Field(
         None, description="Steps on labeled images alone; left out: a fifth of the run, at most 5,000."
+    )
+    max_loss_ratio: Positive | None = Field(
+        None, description="The unlabeled images' losses are scaled down to at most so many times the labeled ones'."
     )
     ramp_steps: CountOrZero = Field(0, description="The weight grows over so many steps after the burn-in.")
     background: Literal["soft", "ignore", "none"] = Field(
@@ -189,6 +213,24 @@ class SoftTeacherConfig(_Section):
     shear: NotNegative = Field(0.0, description="Largest shear of the strong view, in degrees.")
     strong_colour: bool = Field(True, description="One of the nine colour operations on the strong view.")
     erase: bool = Field(True, description="Erase 1 to 4 squares of the strong view.")
+    labeled_too: bool = Field(
+        False, description="The labeled images also serve as unlabeled ones: for sets where many objects aren't boxed."
+    )
+    missing_labels: Literal["background", "ignore"] = Field(
+        "background",
+        description="ignore: where the teacher is sure of an object in a labeled image and no box speaks of it, no "
+        "background is taught.",
+    )
+    far_images: Literal["keep", "flag", "leave_out"] = Field(
+        "flag",
+        description="Unlabeled images that look unlike the labeled ones, as the teacher sees them at the end of the "
+        "burn-in. flag: list them in far_images.csv; leave_out: and train without them; keep: don't look.",
+    )
+    mitigate: bool = Field(
+        False,
+        description="Turn the knob that the health monitor names: starving lowers the threshold, exploding halves the "
+        "unlabeled images' weight, collapsed sets it to 0.",
+    )
 
 
 class InferenceConfig(_Section):

@@ -6,13 +6,14 @@ from softdet.data.index import Index
 from softdet.errors import DataError
 
 
-def require_disjoint(validation: Index, training: Index, key: str) -> None:
+def require_disjoint(validation: Index, training: Index, key: str, evaluated_key: str = "data.valid") -> None:
     """Make sure that no image is both trained on and evaluated on, by its file.
 
     Args:
         validation: the images to evaluate on.
-        training: the images to train on.
+        training: the images to train on, or to choose a model by.
         key: the config key of the latter, for the message.
+        evaluated_key: the config key of the former.
 
     Raises:
         DataError: naming the shared files.
@@ -22,7 +23,7 @@ def require_disjoint(validation: Index, training: Index, key: str) -> None:
     if shared:
         listed = ", ".join(path.name for path in shared[:5])
         raise DataError(
-            f"{len(shared)} images of {key} ({training.source}) are also in data.valid "
+            f"{len(shared)} images of {key} ({training.source}) are also in {evaluated_key} "
             f"({validation.source}): {listed}. "
-            "A score on images that were trained on says nothing; take them out of one of the two."
+            "A score on images that a model was trained on or chosen by says nothing; take them out of one of the two."
         )

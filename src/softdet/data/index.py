@@ -127,7 +127,8 @@ def load_labeled(path: Path, class_names: Sequence[str] | None = None, root: Pat
         # Ids are numbers or text, and don't compare with each other; a name stands once, see `_labels_by_category`.
         in_order = sorted(categories, key=lambda category_id: (isinstance(category_id, str), category_id))
         class_names = list(dict.fromkeys(categories[category_id] for category_id in in_order))
-    used = Counter(annotation["category_id"] for annotation in listed)
+    # An ignored region may be of a category that is no class ("ignored regions", say).
+    used = Counter(entry["category_id"] for entry in listed if not _is_ignored(entry))
     label_of = _labels_by_category(path, used, categories, class_names)
 
     annotations: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in images}
@@ -250,7 +251,7 @@ def _labeled_record(
             dropped["no area"] += 1
         elif corners[2] <= corners[0] or corners[3] <= corners[1]:
             dropped["outside the image"] += 1
-        elif annotation.get("iscrowd") or annotation.get("ignore"):
+        elif _is_ignored(annotation):
             ignored.append(corners)
         else:
             boxes.append(corners)
@@ -263,6 +264,10 @@ def _labeled_record(
         np.array(labels, np.int64),
         np.array(ignored, np.float32).reshape(-1, 4),
     )
+
+
+def _is_ignored(annotation: dict[str, Any]) -> bool:
+    return bool(annotation.get("iscrowd") or annotation.get("ignore"))
 
 
 def _is_finite(value: object) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import starmap
 from typing import Any, TypeVar
 
@@ -26,12 +26,14 @@ class Order:
         num_images: how many there are.
         seed: of the run.
         stream: tells shuffles of the same seed apart.
+        serving: the images that take part, by their numbers; None for all of them.
     """
 
-    def __init__(self, num_images: int, seed: int, stream: int) -> None:
-        self.num_images = num_images
+    def __init__(self, num_images: int, seed: int, stream: int, serving: Sequence[int] | None = None) -> None:
+        self.num_images = num_images if serving is None else len(serving)
         self.seed = seed
         self.stream = stream
+        self.serving = serving
         self._pass: tuple[int, np.ndarray] | None = None
 
     def __getitem__(self, place: int) -> int:
@@ -40,7 +42,8 @@ class Order:
         if self._pass is None or self._pass[0] != number:
             rng = np.random.default_rng([self.seed, self.stream, number])
             self._pass = (number, rng.permutation(self.num_images))
-        return int(self._pass[1][offset])
+        number = int(self._pass[1][offset])
+        return number if self.serving is None else self.serving[number]
 
 
 class StepSampler(Sampler[list[tuple[int, int]]]):
@@ -101,6 +104,7 @@ def train_batches(
     rank: int = 0,
     world_size: int = 1,
     num_workers: int = 0,
+    serving: Callable[[], Sequence[int] | None] = lambda: None,
 ) -> Iterator[list[TrainBatch]]:
     """Yield, for each step, this rank's micro-batches.
 
@@ -116,6 +120,8 @@ def train_batches(
         rank: of this process.
         world_size: number of processes.
         num_workers: loader processes for each of the two kinds of images; 0 decodes in this one.
+        serving: asked once, when the first unlabeled images are due: which of them serve, None for all. It must give
+            the same at every start of the same run.
 
     Law: the batches of all ranks and micro-batches, put together, are the one batch of a single process.
     """
@@ -127,21 +133,38 @@ def train_batches(
     labeled_sampler = StepSampler(labeled_order, batch_size, steps, num_slices, slices)
     labeled_batches = starmap(_with_targets, _load(labeled, labeled_sampler, _collate_labeled, num_workers))
     unlabeled_batches: Iterator[UnlabeledBatch] = iter(())
-    if unlabeled is not None and len(later) > 0:
-        order = Order(len(unlabeled), seed, _UNLABELED)
-        sampler = StepSampler(order, unlabeled_batch_size, later, num_slices, slices, first_step=unlabeled_from)
-        unlabeled_batches = _load(unlabeled, sampler, _collate_unlabeled, num_workers)
     for step in steps:
         asks = unlabeled is not None and step in later
+        # Not before: which images serve is found out at the end of the burn-in.
+        if unlabeled is not None and step == later.start:
+            order = Order(len(unlabeled), seed, _UNLABELED, serving())
+            sampler = StepSampler(order, unlabeled_batch_size, later, num_slices, slices, first_step=unlabeled_from)
+            unlabeled_batches = _load(unlabeled, sampler, _collate_unlabeled, num_workers)
         yield [
             TrainBatch(step, next(labeled_batches), next(unlabeled_batches) if asks else None)
             for _ in range(accumulate)
         ]
 
 
+def image_batches(
+    images: ImageDataset, places: Sequence[int], batch_size: int, num_workers: int
+) -> Iterator[UnlabeledBatch]:
+    """Yield images in a given order, each once, with its place in the list as its position.
+
+    Args:
+        images: to choose from.
+        places: which of them.
+        batch_size: images at once.
+        num_workers: loader processes; 0 decodes in this one.
+    """
+    keys = [(place, place) for place in places]
+    batches = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
+    return _load(images, batches, _collate_unlabeled, num_workers)
+
+
 def _load(
     images: ImageDataset,
-    sampler: StepSampler,
+    sampler: Iterable[list[tuple[int, int]]],
     collate: Callable[[Sequence[tuple[Sample, int]]], _Batch],
     num_workers: int,
 ) -> Iterator[_Batch]:

@@ -175,7 +175,11 @@ def _part(content: dict[str, Any], indices: set[int]) -> dict[str, Any]:
 
 
 def _classes_without_box(content: dict[str, Any]) -> list[str]:
-    taught = {annotation["category_id"] for annotation in content["annotations"] if not annotation.get("iscrowd")}
+    taught = {
+        annotation["category_id"]
+        for annotation in content["annotations"]
+        if not (annotation.get("iscrowd") or annotation.get("ignore"))
+    }
     names = [str(category["name"]) for category in content.get("categories", []) if category["id"] not in taught]
     if not names:
         return []

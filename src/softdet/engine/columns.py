@@ -52,8 +52,10 @@ class Columns:
 def to_columns(truth: dict[str, Any], detections: list[dict[str, Any]]) -> Columns:
     """Bring truth and detections into columns, with image and category ids renumbered.
 
-    `ignore: 1` becomes `iscrowd: 1`. pycocotools overwrites `ignore` by `iscrowd`, and so would punish a detection in a
-    region that training left alone. Annotations of images that aren't listed are left out, as pycocotools does.
+    `ignore: 1` becomes `iscrowd: 1` of every class: training leaves such a region alone whatever the class, so a
+    detection of any class in it counts neither for nor against. A region marked `iscrowd` stays one of its own class,
+    COCO's rule. pycocotools overwrites `ignore` by `iscrowd`, and so would punish a detection in a region that training
+    left alone. Annotations of images that aren't listed are left out, as pycocotools does.
 
     Args:
         truth: as `load_truth` gives it; ids of images and categories may be numbers or text.
@@ -81,12 +83,14 @@ def to_columns(truth: dict[str, Any], detections: list[dict[str, Any]]) -> Colum
             f"{len(broken)} of {len(detections)} detections hold numbers that aren't finite; the first: "
             f"{detections[broken[0]]}. Did the training diverge?"
         )
-    annotations = [annotation for annotation in truth["annotations"] if annotation["image_id"] in image_numbers]
+    listed = [annotation for annotation in truth["annotations"] if annotation["image_id"] in image_numbers]
+    classes = [_classes_of(annotation, class_numbers) for annotation in listed]
+    annotations = [annotation for annotation, own in zip(listed, classes, strict=True) for _ in own]
     return Columns(
         num_images=len(image_numbers),
         num_classes=len(class_numbers),
         images=np.array([image_numbers[annotation["image_id"]] for annotation in annotations], np.int64),
-        classes=np.array([class_numbers[annotation["category_id"]] for annotation in annotations], np.int64),
+        classes=np.array([number for own in classes for number in own], np.int64),
         boxes=np.array([annotation["bbox"] for annotation in annotations], np.float64).reshape(-1, 4),
         areas=np.array([_area(annotation) for annotation in annotations], np.float64),
         ignored=np.array([bool(a.get("iscrowd") or a.get("ignore")) for a in annotations], np.bool_),
@@ -145,6 +149,12 @@ def _require_known(key: str, detections: list[dict[str, Any]], numbers: dict[int
             f"ground truth has {some_ids(set(numbers))}. Were they made on another set, or are numbers "
             "written as text?"
         )
+
+
+def _classes_of(annotation: dict[str, Any], class_numbers: dict[int | str, int]) -> list[int]:
+    if annotation.get("ignore") and not annotation.get("iscrowd"):
+        return list(class_numbers.values())
+    return [class_numbers[annotation["category_id"]]]
 
 
 def _area(annotation: dict[str, Any]) -> float:

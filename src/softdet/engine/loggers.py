@@ -23,7 +23,7 @@ class Logger(Protocol):
 
 
 class CsvLogger:
-    """One row per logged step; a column that comes later is empty in the rows before it.
+    """One row per logged step; a column that comes later is empty in the rows before it. A state is a word.
 
     Args:
         path: the file. Rows that are there are kept up to `first_step`.
@@ -38,9 +38,9 @@ class CsvLogger:
                 self.rows = [row for row in csv.DictReader(file) if int(row["step"]) < first_step]
         self._write_all()
 
-    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+    def log_metrics(self, metrics: Mapping[str, float | str], step: int) -> None:
         """Add a row, or fill up the last one if it is of the same step."""
-        row = {"step": str(step)} | {name: _number(value) for name, value in metrics.items()}
+        row = {"step": str(step)} | {name: _written(value) for name, value in metrics.items()}
         known = self._columns()
         if self.rows and self.rows[-1]["step"] == row["step"]:
             self.rows[-1] |= row
@@ -78,10 +78,11 @@ class Loggers:
         self.csv_logger = csv_logger
         self.others = list(others)
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Give a row to all."""
-        self.csv_logger.log_metrics(dict(metrics), step)
-        self._ask_others(lambda logger: logger.log_metrics(dict(metrics), step))
+    def log_metrics(self, metrics: Mapping[str, float | str], step: int) -> None:
+        """Give a row to all; only the CSV takes words."""
+        self.csv_logger.log_metrics(metrics, step)
+        numbers = {name: value for name, value in metrics.items() if not isinstance(value, str)}
+        self._ask_others(lambda logger: logger.log_metrics(dict(numbers), step))
 
     def finalize(self, status: str) -> None:
         """Close all."""
@@ -97,5 +98,5 @@ class Loggers:
                 warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
-def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else (f"{value:.6g}" if math.isfinite(value) else str(value))
+def _written(value: float | str) -> str:
+    return str(value) if isinstance(value, int | str) else (f"{value:.6g}" if math.isfinite(value) else str(value))

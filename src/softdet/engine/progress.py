@@ -77,11 +77,13 @@ class ProgressLine:
         """Move the bar to the end of a step."""
         self._bar.update(self._task, completed=step + 1)
 
-    def report(self, step: int, metrics: Mapping[str, float], remaining: float) -> None:
-        """Show the numbers of a step."""
+    def report(self, step: int, metrics: Mapping[str, float], remaining: float, health: str | None = None) -> None:
+        """Show the numbers of a step, and how the run does."""
         parts = [f"loss {metrics['loss']:.3f}"]
         if "pseudo_boxes" in metrics:
             parts.append(f"pseudo {metrics['pseudo_boxes']:.1f}/image")
+        if health:
+            parts.append(health)
         parts.append(f"{metrics['images_per_second']:.1f} images/s, data {metrics['data_wait']:.0%}")
         parts.append(f"{metrics['memory_gb']:.1f} GB")
         parts.append(f"ETA {format_seconds(remaining)}")

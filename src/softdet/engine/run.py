@@ -58,6 +58,31 @@ class RunFolder:
         return self.path / "eval" / "valid.json"
 
     @property
+    def test_evaluation(self) -> Path:
+        """The numbers of `best` on the test images, where the config names some."""
+        return self.path / "eval" / "test.json"
+
+    @property
+    def control(self) -> RunFolder:
+        """The run of the supervised control inside this one, where it was asked for."""
+        return RunFolder(self.path / "control")
+
+    @property
+    def burn_in(self) -> Path:
+        """A control's state at the end of the burn-in; there until the other arm has started from it."""
+        return self.path / "burn_in.pt"
+
+    @property
+    def outcome(self) -> Path:
+        """Which arm won; in a run with a control."""
+        return self.path / "outcome.json"
+
+    @property
+    def far_images(self) -> Path:
+        """The unlabeled images that look unlike the labeled ones."""
+        return self.path / "far_images.csv"
+
+    @property
     def environment(self) -> Path:
         """Versions and the device."""
         return self.path / "environment.json"
@@ -83,7 +108,7 @@ class RunFolder:
 
     def _why_not(self, *, resume: bool, overwrite: bool) -> str | None:
         if resume:
-            if self.checkpoint.is_file():
+            if self.checkpoint.is_file() or self.control.checkpoint.is_file():
                 return None
             return f"{self.path}: nothing to resume, there is no {self.checkpoint.name}. Start it without --resume."
         if self.path.exists() and not self.path.is_dir():

@@ -53,8 +53,16 @@ class TrainState:
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
-    """How often things happen, in steps."""
+    """How often things happen, in steps.
+
+    Attributes:
+        log: between rows of the metrics.
+        evaluate: between evaluations; there is one more exactly at the end of the burn-in.
+        checkpoint: between checkpoints.
+        burn_in: how long that is, in the control too.
+    """
 
     log: int
     evaluate: int
     checkpoint: int
+    burn_in: int

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -15,33 +17,14 @@ from torch import Tensor, nn
 from softdet.engine.checkpoint import load_checkpoint, save_checkpoint
 from softdet.engine.loggers import Loggers
 from softdet.engine.progress import ProgressLine, StepTimes, Stopwatch, memory_gb
+from softdet.engine.protocols import Method, Monitor, Pool
 from softdet.engine.train_state import Intervals, TrainState
 from softdet.errors import RunError
 from softdet.ops.distributed import gather_lists, sum_over_ranks, world_size
-from softdet.structures import AugmentedBatch, StepOutput, TrainBatch
+from softdet.structures import AugmentedBatch, TrainBatch
 
 _MAX_SKIPPED_IN_A_ROW = 25
 _STOP_CHECK_EVERY = 10
-
-
-class Method(Protocol):
-    """What the loop asks of a method."""
-
-    def step(self, batches: Sequence[AugmentedBatch]) -> Iterator[StepOutput]:
-        """One loss per micro-batch."""
-
-    def after_optimizer_step(self) -> bool:
-        """Follow the student."""
-
-    @property
-    def evaluation_model(self) -> nn.Module:
-        """The model to evaluate and ship."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
 
 
 class Trainer:
@@ -62,7 +45,12 @@ class Trainer:
         clip_norm: the largest norm of the gradients; 0 for no limit.
         seed: of the run.
         checkpoint: its file.
+        burn_in_checkpoint: where to keep the state at the end of the burn-in for another arm; None keeps none.
+        control_ap: the control's validation AP by the number of steps, to show beside this run's; may be empty.
         loggers: of the numbers; on rank 0 only.
+        evaluate_student: gives the validation AP of the student itself; None where it isn't asked for.
+        monitor: watches the method; None for one that needs no watching.
+        pool: knows which unlabeled images serve; None where all do.
     """
 
     def __init__(
@@ -82,7 +70,12 @@ class Trainer:
         clip_norm: float,
         seed: int,
         checkpoint: Path,
+        burn_in_checkpoint: Path | None,
+        control_ap: Mapping[int, float],
         loggers: Loggers | None,
+        evaluate_student: Callable[[nn.Module], float] | None = None,
+        monitor: Monitor | None = None,
+        pool: Pool | None = None,
     ) -> None:
         self.fabric = fabric
         self.method = method
@@ -97,7 +90,12 @@ class Trainer:
         self.clip_norm = clip_norm
         self.seed = seed
         self.checkpoint = checkpoint
+        self.burn_in_checkpoint = burn_in_checkpoint
+        self.control_ap = control_ap
         self.loggers = loggers
+        self.evaluate_student = evaluate_student
+        self.monitor = monitor
+        self.pool = pool
         self.state = TrainState()
         self.times = StepTimes(num_steps, semi_from)
         self._skipped_in_a_row = 0
@@ -123,6 +121,8 @@ class Trainer:
                 self.loggers.finalize("finished")
 
     def _loop(self, progress: ProgressLine) -> bool:
+        self._keep_burn_in()
+        self._look_at_pool(progress)
         watch = Stopwatch()
         for batches in self.batches(range(self.state.step, self.num_steps)):
             step = batches[0].step
@@ -132,12 +132,18 @@ class Trainer:
             seconds = waited + watch.lap()
             self.times.observe(step, seconds)
             progress.advance(step)
+            if self.monitor:
+                for line in self.monitor.observe_step(step, metrics | {"skipped_steps": self.state.skipped_steps}):
+                    progress.say(line)
             if self._is_due(step, self.intervals.log):
                 metrics |= self._measure(batches, seconds, waited)
                 self._log(metrics, step)
-                progress.report(step, metrics, self.times.remaining(step))
-            if self._is_due(step, self.intervals.evaluate):
+                health = self.monitor.state if self.monitor else None
+                progress.report(step, metrics, self.times.remaining(step), health)
+            if self._is_due(step, self.intervals.evaluate) or step + 1 == self.intervals.burn_in:
                 self._evaluate(step, progress)
+            self._keep_burn_in()
+            self._look_at_pool(progress)
             stop = self._should_stop(step)
             if stop or self._is_due(step, self.intervals.checkpoint):
                 self.save()
@@ -167,9 +173,10 @@ class Trainer:
             for name, number_of in output.statistics.items():
                 statistics[name] = statistics.get(name, 0.0) + number_of / len(views)
         self._update(step, progress)
-        named = {**sums, **{name: torch.tensor(value) for name, value in statistics.items()}}
-        values = torch.stack([value.to(self.fabric.device, torch.float32) for value in named.values()])
-        return dict(zip(named, (sum_over_ranks(values) / world_size()).tolist(), strict=True))
+        counted = torch.tensor([*statistics.values()], dtype=torch.float32, device=self.fabric.device)
+        values = torch.cat([torch.stack([value.float() for value in sums.values()]), counted])
+        means = (sum_over_ranks(values) / world_size()).tolist()
+        return dict(zip([*sums, *statistics], means, strict=True))
 
     def _update(self, step: int, progress: ProgressLine) -> None:
         limit = self.clip_norm or float("inf")
@@ -223,15 +230,25 @@ class Trainer:
         metrics = self.evaluate(self.method.evaluation_model, step + 1, self.state.best_ap)
         is_best = metrics["valid_AP"] > self.state.best_ap
         self.state.best_ap = max(metrics["valid_AP"], self.state.best_ap)
-        self._log(metrics, step)
+        student = ""
+        if self.evaluate_student:
+            # A copy, so that nothing of the student's mode and statistics has to be put back.
+            metrics["valid_AP_student"] = self.evaluate_student(copy.deepcopy(self.student.module).eval())
+            student = f", student {100 * metrics['valid_AP_student']:.1f}"
         mark = "  best so far" if is_best else ""
+        control = f" (control {100 * self.control_ap[step + 1]:.1f})" if step + 1 in self.control_ap else ""
         progress.say(
-            f"step {step + 1}: valid mAP {100 * metrics['valid_AP']:.1f}, AP50 {100 * metrics['valid_AP50']:.1f}{mark}"
+            f"step {step + 1}: valid mAP {100 * metrics['valid_AP']:.1f}{control}, "
+            f"AP50 {100 * metrics['valid_AP50']:.1f}{student}{mark}"
         )
+        if self.monitor:
+            for line in self.monitor.observe_evaluation(step, metrics["valid_AP"], metrics.get("valid_AP_student")):
+                progress.say(line)
+        self._log(metrics, step)
 
     def _log(self, metrics: dict[str, float], step: int) -> None:
         if self.loggers:
-            self.loggers.log_metrics(metrics, step + 1)
+            self.loggers.log_metrics(metrics | (self.monitor.columns() if self.monitor else {}), step + 1)
 
     def _is_due(self, step: int, every: int) -> bool:
         return (step + 1) % every == 0 or step + 1 == self.num_steps
@@ -248,17 +265,19 @@ class Trainer:
             return False
         return bool(sum_over_ranks(torch.tensor([int(self._stop_asked)], device=self.fabric.device)).item())
 
-    def save(self) -> None:
-        """Write the checkpoint."""
+    def save(self, path: Path | None = None) -> None:
+        """Write the checkpoint; to another place where one is given."""
         if self.fabric.is_global_zero:
             save_checkpoint(
-                self.checkpoint,
+                path or self.checkpoint,
                 {
                     "train": vars(self.state).copy(),
                     "student": self.student.module.state_dict(),
                     "method": self.method.state_dict(),
                     "optimizer": self.optimizer.state_dict(),
                     "precision": self.fabric.strategy.precision.state_dict(),
+                    "monitor": self.monitor.state_dict() if self.monitor else None,
+                    "pool": self.pool.state_dict() if self.pool else None,
                     "num_threads": torch.get_num_threads(),
                 },
             )
@@ -266,7 +285,31 @@ class Trainer:
 
     def resume(self) -> None:
         """Go on exactly where the checkpoint was written."""
-        state = load_checkpoint(self.checkpoint)
+        self._load(load_checkpoint(self.checkpoint))
+
+    def start_from(self, path: Path) -> None:
+        """Begin where another arm of the same student and schedule kept its state, and save that as this run's own.
+
+        What its method doesn't know is as new here, and its best AP is not this run's.
+        """
+        state = load_checkpoint(path)
+        state["method"] = self.method.state_dict() | state["method"]
+        reached, state["train"]["best_ap"] = state["train"]["best_ap"], -math.inf
+        self._load(state)
+        if self.monitor:
+            self.monitor.observe_evaluation(self.state.step - 1, reached)
+        self.save()
+
+    def _keep_burn_in(self) -> None:
+        if self.burn_in_checkpoint is not None and self.state.step == self.intervals.burn_in:
+            self.save(self.burn_in_checkpoint)
+
+    def _look_at_pool(self, progress: ProgressLine) -> None:
+        # Before a checkpoint is written, so that it holds what was found.
+        if self.pool and self.times.semi_from <= self.state.step < self.num_steps:
+            self.pool.look(self.method.evaluation_model, progress.say)
+
+    def _load(self, state: dict[str, Any]) -> None:
         # Sums of floats depend on how many threads share them.
         torch.set_num_threads(state["num_threads"])
         self.student.module.load_state_dict(state["student"])
@@ -274,3 +317,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.state = TrainState(**state["train"])
+        # None of another arm, and none in a checkpoint of an earlier version.
+        if self.monitor and state.get("monitor"):
+            self.monitor.load_state_dict(state["monitor"])
+        if self.pool and state.get("pool"):
+            self.pool.load_state_dict(state["pool"])

@@ -88,14 +88,36 @@ def evaluate_best(
     if index is None:
         detections = load_detections(run.detections)
     else:
-        detector = load_detector(run.best)
-        detections = detections_over(
-            detector.model.to(device), detector.card, index, device=device, batch_size=batch_size, rank=rank
-        )
+        detections = _detections_of(run.best, index, device, batch_size, rank)
     metrics = evaluate_detections(truth, detections)
     if rank == 0:
         _keep(run, digest(valid), detections, metrics)
     return metrics
+
+
+def evaluate_test(
+    run: RunFolder, test: Path, index: Index, *, device: torch.device, batch_size: int, rank: int = 0
+) -> dict[str, Any]:
+    """Score a run's result on its test images and keep the numbers; see `evaluate_best`."""
+    metrics = evaluate_weights(run.best, test, index, device=device, batch_size=batch_size, rank=rank)
+    if rank == 0:
+        write_json(run.test_evaluation, metrics | {"weights": digest(run.best), "test": digest(test)})
+    return metrics
+
+
+def evaluate_weights(
+    weights: Path, truth: Path, index: Index, *, device: torch.device, batch_size: int, rank: int = 0
+) -> dict[str, Any]:
+    """Score a detector's file on any images; see `evaluate_best`."""
+    return evaluate_detections(load_truth(truth), _detections_of(weights, index, device, batch_size, rank))
+
+
+def _detections_of(
+    weights: Path, index: Index, device: torch.device, batch_size: int, rank: int
+) -> list[dict[str, Any]]:
+    detector = load_detector(weights)
+    model = detector.model.to(device)
+    return detections_over(model, detector.card, index, device=device, batch_size=batch_size, rank=rank)
 
 
 def kept_detections_are_fresh(run: RunFolder, valid: Path) -> bool:

@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
-_ALPHA, _GAMMA, _BETA = 0.25, 2.0, 1 / 9
+ALPHA, GAMMA = 0.25, 2.0
+_BETA = 1 / 9
 
 
 def focal_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -20,7 +21,7 @@ def focal_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """
     num_classes = logits.shape[-1]
     one_hot = F.one_hot(torch.where(labels < 0, num_classes, labels), num_classes + 1)[..., :-1]
-    return sigmoid_focal_loss(logits.float(), one_hot.float(), alpha=_ALPHA, gamma=_GAMMA).sum(-1)
+    return sigmoid_focal_loss(logits.float(), one_hot.float(), alpha=ALPHA, gamma=GAMMA).sum(-1)
 
 
 def box_loss(deltas: Tensor, target_deltas: Tensor) -> Tensor:

@@ -1,0 +1,190 @@
+"""The results as tables in a Markdown file, between markers that stay where a person has put them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+from evidence.results import ALL_LABELS, CONTROL, TUNED, Results, digest_of, gain, on_folds_of, share
+from evidence.rows import Row
+from evidence.table import Job
+from softdet.errors import DataError
+from softdet.files import whole_file
+
+# Below this a share of the gap is mostly noise.
+_SMALL_GAP = 0.03
+_NOTHING = "-"
+_TITLES = {
+    CONTROL: "supervised control",
+    "soft_teacher_seed": "Soft Teacher, the seed's settings",
+    TUNED: "Soft Teacher, tuned",
+    ALL_LABELS: "all labels",
+}
+
+
+def update_markdown(path: Path, results: Results) -> None:
+    """Write the three tables anew between their markers.
+
+    Raises:
+        DataError: the file isn't there, or lacks a marker.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no {path} to write the tables into")
+    text = path.read_text(encoding="utf-8")
+    for name, body in (
+        ("accuracy", accuracy_tables(results)),
+        ("control", control_table(results)),
+        ("ablation", ablation_table(results)),
+    ):
+        text = replace_between(text, name, body, str(path))
+    with whole_file(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def replace_between(text: str, name: str, body: str, source: str = "the text") -> str:
+    """Put a body between `<!-- begin: NAME -->` and `<!-- end: NAME -->`; all else stays as it is.
+
+    Raises:
+        DataError: one of the markers is missing, stands twice or they are the wrong way round.
+    """
+    begin, end = f"<!-- begin: {name} -->", f"<!-- end: {name} -->"
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise DataError(f"{source}: {begin} and {end} must stand in it once each, in this order")
+    head, rest = text.split(begin)
+    return f"{head}{begin}\n\n{body}\n\n{end}{rest.split(end)[1]}"
+
+
+def accuracy_tables(results: Results) -> str:
+    """Every arm on every set that has runs, then the share of the gap."""
+    folds = results.table.report_folds
+    tuning = results.table.tuning_fold
+    arms = list(results.table.groups["main"].arms)
+    sets = [name for name in results.table.sets if any(results.of(name, arm) for arm in arms)]
+    head = ["set", "arm", *(f"fold {fold}" for fold in folds), "mean (sd)", "AP50", "class-agnostic AP"]
+    lines = [
+        [
+            name,
+            title(arm),
+            *(_of_fold(results.of(name, arm), fold) for fold in folds),
+            _mean_and_sd(results.reported(name, arm)),
+            _mean([row.AP50 for row in results.reported(name, arm)]),
+            _mean([row.AP_agnostic for row in results.reported(name, arm)]),
+            _of_fold(results.of(name, arm), tuning),
+        ]
+        for name in sets
+        for arm in arms
+    ]
+    parts = [markdown_table([*head, f"fold {tuning} (tuned on)"], lines), _share_table(results, sets)] if sets else []
+    if idle := [name for name in results.table.sets if name not in sets]:
+        parts.append(f"Not run yet: {', '.join(idle)}.")
+    return "\n\n".join(parts)
+
+
+def control_table(results: Results) -> str:
+    """What other schedules of the control would gain it."""
+    group = results.table.groups["control"]
+    folds = _listed(group.folds)
+    lines = []
+    for name in group.sets or results.table.sets:
+        if any(results.of(name, arm) for arm in group.arms):
+            control = [row for row in results.of(name, CONTROL) if row.fold in group.folds]
+            lines.append([name, title(CONTROL), _mean([row.AP for row in control]), ""])
+            lines += [[name, title(arm), *_ap_and_gain(results, name, arm, CONTROL)] for arm in group.arms]
+    return markdown_table(["set", "control", f"AP on fold {folds}", "against the control"], lines)
+
+
+def ablation_table(results: Results) -> str:
+    """What one change each makes of the tuned setting."""
+    group = results.table.groups["ablation"]
+    sets = list(group.sets or results.table.sets)
+    folds = _listed(group.folds)
+    if not any(results.of(name, arm) for name in sets for arm in group.arms):
+        return markdown_table([], [])
+    head = ["change", *(f"{name}: {what}" for name in sets for what in (f"fold {folds}", "mean", "gain"))]
+    lines = [["**none (tuned)**", *(cell for name in sets for cell in _ablated(results, name, TUNED))]]
+    for arm in group.arms:
+        cells = [cell for name in sets for cell in _ablated(results, name, arm)]
+        same = [name for name in sets if _is_tuned(results, name, arm)]
+        mark = f" (tuned on {', '.join(same)})" if same else ""
+        lines.append([title(arm) + mark, *cells])
+    return markdown_table(head, lines)
+
+
+def title(arm: str) -> str:
+    """An arm's name for people."""
+    return _TITLES.get(arm, arm.replace("_", " "))
+
+
+def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; without lines, a sentence that says so."""
+    if not lines:
+        return "Not run yet."
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines))
+
+
+def _share_table(results: Results, sets: Sequence[str]) -> str:
+    arms = [arm for arm in results.table.groups["main"].arms if arm not in (CONTROL, ALL_LABELS)]
+    shares = {arm: {name: share(results, name, arm) for name in sets} for arm in arms}
+    lines, small, below = [], [], []
+    for name in sets:
+        ahead = gain(results.reported(name, ALL_LABELS), results.reported(name, CONTROL))
+        gained = gain(results.reported(name, TUNED), results.reported(name, CONTROL))
+        small += [name] if ahead is not None and ahead < _SMALL_GAP else []
+        below += [name] if gained is not None and gained < 0 else []
+        lines.append([name, _signed(ahead), *(_percent(shares[arm][name]) for arm in arms)])
+    means = []
+    for arm in arms:
+        known = {name: value for name, value in shares[arm].items() if value is not None}
+        means.append(f"**{_percent(fmean(known.values()))}** ({', '.join(known)})" if known else _NOTHING)
+    table = markdown_table(
+        ["set", "all labels - control", *(f"share closed by {title(arm)}" for arm in arms)],
+        [*lines, ["mean", "", *means]],
+    )
+    notes = [f"The gap is under 3 AP on {', '.join(small)}: its shares say little."] if small else []
+    notes += [f"Tuned Soft Teacher is below its control on {', '.join(below)}."] if below else []
+    return "\n\n".join([table, *notes])
+
+
+def _ap_and_gain(results: Results, name: str, arm: str, start: str) -> list[str]:
+    rows = results.of(name, arm)
+    return [_mean([row.AP for row in rows]), _signed(gain(rows, on_folds_of(results, name, start, arm)))]
+
+
+def _ablated(results: Results, name: str, arm: str) -> list[str]:
+    folds = results.table.groups["ablation"].folds
+    rows = results.reported(name, arm)
+    gained = "" if arm == TUNED else _signed(gain(rows, results.reported(name, TUNED)))
+    return [", ".join(_of_fold(results.of(name, arm), fold) for fold in folds), _mean([row.AP for row in rows]), gained]
+
+
+def _is_tuned(results: Results, name: str, arm: str) -> bool:
+    table = results.table
+    fold = table.groups["ablation"].folds[0]
+    jobs = (Job(name, each, fold, table.seed) for each in (arm, TUNED))
+    return len({digest_of(table, job) for job in jobs}) == 1
+
+
+def _of_fold(rows: Sequence[Row], fold: int) -> str:
+    return " / ".join(f"{100 * row.AP:.1f}" for row in rows if row.fold == fold) or _NOTHING
+
+
+def _mean_and_sd(rows: Sequence[Row]) -> str:
+    values = [row.AP for row in rows]
+    return _mean(values) + (f" ({100 * stdev(values):.1f})" if len(values) > 1 else "")
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{100 * fmean(values):.1f}" if values else _NOTHING
+
+
+def _signed(value: float | None) -> str:
+    return _NOTHING if value is None else f"{100 * value:+.1f}"
+
+
+def _percent(value: float | None) -> str:
+    return _NOTHING if value is None else f"{100 * value:.0f}%"
+
+
+def _listed(folds: Sequence[int]) -> str:
+    return ", ".join(map(str, folds))

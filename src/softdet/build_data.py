@@ -1,0 +1,189 @@
+"""From a config to images: the lists, what comes when, and what is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from lightning_fabric import Fabric
+
+from softdet.config import Config
+from softdet.data.augment import Augmenter, Policy
+from softdet.data.checks import require_disjoint
+from softdet.data.datasets import ImageDataset, stored_canvas
+from softdet.data.index import ImageRecord, Index, load_labeled, load_unlabeled, read_class_names
+from softdet.data.loaders import train_batches
+from softdet.engine.run import RunFolder
+from softdet.engine.unlabeled_pool import UnlabeledPool
+from softdet.errors import ConfigError, DataError
+from softdet.structures import TrainBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """The lists of images, with one numbering of the classes."""
+
+    train: Index
+    valid: Index
+    unlabeled: Index | None
+    test: Index | None = None
+
+
+def load_data(config: Config) -> Data:
+    """Read the lists that the config names, and check them against each other."""
+    names = read_class_names(config.params.classes) if config.params.classes else None
+    root = config.data.root
+    train = load_labeled(config.data.train, names, root)
+    valid = load_labeled(config.data.valid, train.class_names, root)
+    require_disjoint(valid, train, "data.train")
+    if not _has_boxes(train):
+        raise DataError(f"data.train ({train.source}) has {len(train)} images and not one box to learn from")
+    test = load_test(config, train.class_names) if config.data.test else None
+    if test is not None:
+        require_disjoint(test, train, "data.train", "data.test")
+        require_disjoint(test, valid, "data.valid", "data.test")
+    if not config.soft_teacher.enabled:
+        return Data(train, valid, None, test)
+    if config.data.unlabeled is None:
+        raise ConfigError(
+            "data.unlabeled is missing: Soft Teacher learns from unlabeled images, a folder of them will do. "
+            "To train on the labeled ones alone, add --supervised."
+        )
+    unlabeled = load_unlabeled(config.data.unlabeled, root)
+    require_disjoint(valid, unlabeled, "data.unlabeled")
+    if test is not None:
+        require_disjoint(test, unlabeled, "data.unlabeled", "data.test")
+    if config.soft_teacher.control and not _has_boxes(valid):
+        raise DataError(
+            f"data.valid ({valid.source}) has {len(valid)} images and not one box, so soft_teacher.control has nothing "
+            "to compare the two arms on"
+        )
+    return Data(train, valid, unlabeled, test)
+
+
+def load_valid(config: Config, class_names: Sequence[str]) -> Index:
+    """Read the validation list alone, with the classes of a detector."""
+    return load_labeled(config.data.valid, class_names, config.data.root)
+
+
+def load_test(config: Config, class_names: Sequence[str]) -> Index:
+    """Read the test list alone, with the classes of a detector.
+
+    Raises:
+        ConfigError: the config names none.
+        DataError: it has no box, or as `load_labeled`.
+    """
+    if config.data.test is None:
+        raise ConfigError("data.test is missing: no list of test images is named. Leave out --split test.")
+    index = load_labeled(config.data.test, class_names, config.data.root)
+    if not _has_boxes(index):
+        raise DataError(f"data.test ({index.source}) has {len(index)} images and not one box to score against")
+    return index
+
+
+def make_batches(
+    config: Config, data: Data, fabric: Fabric, unlabeled_from: int
+) -> tuple[Callable[[range], Iterator[list[TrainBatch]]], UnlabeledPool | None]:
+    """From a range of steps to this rank's micro-batches, and who knows which unlabeled images serve.
+
+    Args:
+        config: of the run.
+        data: from `load_data`.
+        fabric: launched.
+        unlabeled_from: the first step that asks for unlabeled images.
+
+    Raises:
+        ConfigError: as `batch_sizes`.
+    """
+    batch_size, unlabeled_batch_size = batch_sizes(config, fabric.world_size)
+    labeled, unlabeled = _dataset(config, data.train.images), _unlabeled_dataset(config, data)
+    pool = _pool(config, data, fabric, labeled, unlabeled)
+    batches = partial(
+        train_batches,
+        labeled,
+        unlabeled,
+        seed=config.params.random_seed,
+        batch_size=batch_size,
+        unlabeled_batch_size=unlabeled_batch_size,
+        unlabeled_from=unlabeled_from,
+        accumulate=config.params.accumulate,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+        num_workers=config.params.data_worker,
+    )
+    return (partial(batches, serving=pool.serving), pool) if pool else (batches, None)
+
+
+def batch_sizes(config: Config, world_size: int) -> tuple[int, int]:
+    """Labeled and unlabeled images per optimizer step, over all processes.
+
+    Raises:
+        ConfigError: they can't be shared out over the processes and micro-batches.
+    """
+    labeled = config.params.batch_size
+    unlabeled = round(labeled * config.soft_teacher.unlabeled_ratio)
+    parts = world_size * config.params.accumulate
+    sizes = {"params.batch_size": labeled}
+    if config.soft_teacher.enabled:
+        sizes["params.batch_size * soft_teacher.unlabeled_ratio"] = unlabeled
+    for key, size in sizes.items():
+        if size < parts or size % parts:
+            raise ConfigError(
+                f"{key} = {size} can't be shared out over {world_size} processes x params.accumulate = "
+                f"{config.params.accumulate}; it must be a multiple of {parts}"
+            )
+    return labeled, unlabeled
+
+
+def make_augmenter(config: Config) -> Augmenter:
+    """From stored images to views."""
+    params, semi = config.params, config.soft_teacher
+    return Augmenter(
+        labeled=Policy(params.flip, params.scale, colour=params.colour),
+        weak=Policy(params.flip, semi.weak_scale),
+        strong=Policy(
+            params.flip, params.scale, semi.translate, semi.rotate, semi.shear, semi.strong_colour, semi.erase
+        ),
+        size=params.image_size,
+        seed=params.random_seed,
+    )
+
+
+def _has_boxes(index: Index) -> bool:
+    return any(len(record.labels) for record in index.images)
+
+
+def _dataset(config: Config, records: Sequence[ImageRecord]) -> ImageDataset:
+    canvas = stored_canvas(config.params.image_size)
+    return ImageDataset(records, canvas, config.params.resize, int(config.data.cache_gb * 1e9))
+
+
+def _unlabeled_dataset(config: Config, data: Data) -> ImageDataset | None:
+    if data.unlabeled is None:
+        return None
+    # Behind the others, so that these keep their places in the order of a seed and in the pool.
+    too = data.train.images if config.soft_teacher.labeled_too else ()
+    return _dataset(config, [*data.unlabeled.images, *(ImageRecord.plain(r.id, r.path, r.size) for r in too)])
+
+
+def _pool(
+    config: Config, data: Data, fabric: Fabric, labeled: ImageDataset, unlabeled: ImageDataset | None
+) -> UnlabeledPool | None:
+    action = config.soft_teacher.far_images
+    if data.unlabeled is None or unlabeled is None or action == "keep":
+        return None
+    return UnlabeledPool(
+        labeled,
+        unlabeled,
+        num_unlabeled=len(data.unlabeled),
+        action=action,
+        size=config.params.image_size,
+        file=RunFolder(config.model.exp_path).far_images,
+        seed=config.params.random_seed,
+        batch_size=config.inference.batch_size,
+        num_workers=config.params.data_worker,
+        device=fabric.device,
+        rank=fabric.global_rank,
+        autocast=fabric.autocast,
+    )

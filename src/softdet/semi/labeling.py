@@ -1,0 +1,216 @@
+"""From the teacher's look at unlabeled images to a lesson for the student."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from softdet.data.augment import project
+from softdet.models.criterion import Assignment, assign
+from softdet.models.postprocess import candidates, suppress
+from softdet.ops.affine import compose, invert
+from softdet.ops.distributed import gather_rows, world_size
+from softdet.semi.pseudo_labels import PseudoLabels, classification_targets, doubtful, regression_targets
+from softdet.semi.reliability import anchor_uncertainty, background_weights, cluster_uncertainty
+from softdet.semi.teacher import Teacher
+from softdet.semi.thresholds import ScoreThresholds, UncertaintyThreshold
+from softdet.structures import AugmentedBatch, Instances, Targets, View
+
+# What the teacher's detections start from, before any pseudo-label threshold.
+_MIN_SCORE, _NMS_IOU, _TOP_K = 0.05, 0.5, 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What the teacher has to say about one micro-batch of unlabeled images, in the student's view.
+
+    Attributes:
+        classes: the anchors' classes; doubtful ones are ignored.
+        boxes: the anchors' boxes, from a list of its own.
+        weights: (B, A) of the classification loss; the box loss has no background that could be wrong.
+        beliefs: (B, A, K) logits of the teacher on the student's own geometry, where they were asked for.
+        statistics: counts for the metrics.
+    """
+
+    classes: Assignment
+    boxes: Assignment
+    weights: Tensor
+    beliefs: Tensor | None
+    statistics: dict[str, float]
+
+
+class Labeler:
+    """Turns the teacher's detections into what its student is taught.
+
+    Args:
+        teacher: who looks.
+        score_thresholds: teach the class of boxes above it.
+        box_score_threshold: teach the place of boxes above it, if they are also agreed upon; None for those whose
+            class is taught.
+        uncertainty_threshold: the largest uncertainty that still teaches a place.
+        background: `soft` weighs background by the teacher's belief in it; `ignore` leaves out the anchors near
+            doubtful boxes; `none` believes all of it.
+        doubtful_threshold: the lowest score of a doubtful box, for `ignore`.
+        box_reliability: where a box's uncertainty is read: the `cluster` of candidates around it, the `anchors` around
+            it, or `none`.
+        empty_image_weight: of the classification loss of an unlabeled image in which the teacher is sure of nothing
+            (METHOD, trap 2).
+        wants_beliefs: whether a lesson holds the teacher's dense scores.
+        class_names: (K,) by label, for the statistics of each class; empty for none.
+        autocast: the precision that the teacher runs in.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        *,
+        score_thresholds: ScoreThresholds,
+        box_score_threshold: float | None,
+        uncertainty_threshold: UncertaintyThreshold,
+        background: Literal["soft", "ignore", "none"],
+        doubtful_threshold: float,
+        box_reliability: Literal["cluster", "anchors", "none"],
+        empty_image_weight: float,
+        wants_beliefs: bool = False,
+        class_names: Sequence[str] = (),
+        autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self.teacher = teacher
+        self.score_thresholds = score_thresholds
+        self.box_score_threshold = box_score_threshold
+        self.uncertainty_threshold = uncertainty_threshold
+        self.background = background
+        self.doubtful_threshold = doubtful_threshold
+        self.box_reliability = box_reliability
+        self.empty_image_weight = empty_image_weight
+        self.wants_beliefs = wants_beliefs
+        self.class_names = class_names
+        self.autocast = autocast
+
+    @torch.no_grad()
+    def label(self, batch: AugmentedBatch) -> list[PseudoLabels]:
+        """Look at the weak views: detections with their uncertainty, one per image.
+
+        What is seen in the grey that stands in for an unreadable file counts for nothing, nor does an image on which
+        the teacher's output isn't finite.
+        """
+        if batch.weak is None or batch.unlabeled_readable is None:
+            return []
+        with self.autocast():
+            output = self.teacher.model(batch.weak.images)
+        finite = output.logits.isfinite().flatten(1).all(1) & output.deltas.isfinite().flatten(1).all(1)
+        usable = batch.unlabeled_readable & finite
+        labels = []
+        found = candidates(output, batch.weak.size, score_threshold=_MIN_SCORE, top_k=_TOP_K)
+        for image, seen in enumerate(found):
+            before = seen[usable[image].expand(len(seen))]
+            instances = suppress(before, _NMS_IOU)
+            match self.box_reliability:
+                case "cluster":
+                    uncertainty = cluster_uncertainty(instances, before)
+                case "anchors":
+                    uncertainty = anchor_uncertainty(instances, output, image)
+                case "none":
+                    uncertainty = torch.zeros_like(instances.scores)
+            labels.append(PseudoLabels(instances, uncertainty, bool(finite[image])))
+        return labels
+
+    def observe(self, pseudo: Sequence[list[PseudoLabels]]) -> None:
+        """Let the thresholds follow one step's detections, all micro-batches of all ranks together."""
+        labels = [label for micro_batch in pseudo for label in micro_batch]
+        if not labels:
+            return
+        found = [
+            torch.stack([label.instances.labels, label.instances.scores, label.uncertainty], 1) for label in labels
+        ]
+        rows = gather_rows(torch.cat(found))
+        self.score_thresholds.observe(rows[:, :2], len(labels) * world_size())
+        self.uncertainty_threshold.observe(rows[:, 1:])
+
+    @torch.no_grad()
+    def prepare(self, batch: AugmentedBatch, pseudo: Sequence[PseudoLabels]) -> Lesson | None:
+        """Carry pseudo-labels from the teacher's view to the student's, and weigh them; None where there are none."""
+        if batch.weak is None or batch.strong is None or batch.unlabeled_readable is None:
+            return None
+        size = batch.strong.size
+        class_targets, box_targets = [], []
+        for labels, matrix in zip(pseudo, compose(batch.strong.matrices, invert(batch.weak.matrices)), strict=True):
+            confident, agreed = self._select(labels)
+            class_targets.append(project(confident, matrix, size))
+            box_targets.append(project(agreed, matrix, size))
+        anchors = self.teacher.model.anchors_at(size)
+        # Low-quality matches are for true boxes only (METHOD, trap 3).
+        classes = assign(anchors, class_targets, allow_low_quality=False)
+        boxes = assign(anchors, box_targets, allow_low_quality=False)
+        has_boxes = torch.tensor([len(targets) > 0 for targets in class_targets], device=anchors.device)
+        weights = (torch.where(has_boxes, 1.0, self.empty_image_weight) * batch.unlabeled_readable)[:, None]
+        beliefs = self._beliefs(batch.strong)
+        if self.background == "soft" and beliefs is not None:
+            weights = weights * torch.where(classes.positive, 1.0, background_weights(beliefs))
+        statistics = self._count(pseudo, class_targets, box_targets)
+        return Lesson(classes, boxes, weights.expand_as(classes.labels), beliefs, statistics)
+
+    @torch.no_grad()
+    def detect_confidently(self, view: View) -> list[Instances]:
+        """What would be pseudo boxes in any view, its clean version if there is one."""
+        with self.autocast():
+            output = self.teacher.model(view.images if view.clean is None else view.clean)
+        found = candidates(output, view.size, score_threshold=_MIN_SCORE, top_k=_TOP_K)
+        kept = [suppress(image, _NMS_IOU) for image in found]
+        return [image[image.scores > self.score_thresholds.of(image.labels)] for image in kept]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the thresholds have seen."""
+        return {
+            "score_thresholds": self.score_thresholds.state_dict(),
+            "uncertainty_threshold": self.uncertainty_threshold.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.score_thresholds.load_state_dict(state["score_thresholds"])
+        self.uncertainty_threshold.load_state_dict(state["uncertainty_threshold"])
+
+    def _select(self, labels: PseudoLabels) -> tuple[Targets, Targets]:
+        limits = self.score_thresholds.of(labels.instances.labels)
+        confident = classification_targets(labels, limits)
+        if self.background == "ignore":
+            unsure = doubtful(labels, self.doubtful_threshold, limits)
+            confident = Targets(confident.boxes, confident.labels, unsure)
+        if self.box_score_threshold is not None:
+            limits = torch.full_like(limits, self.box_score_threshold)
+        return confident, regression_targets(labels, limits, self.uncertainty_threshold.value)
+
+    def _beliefs(self, strong: View) -> Tensor | None:
+        if self.background != "soft" and not self.wants_beliefs:
+            return None
+        assert strong.clean is not None, "the augmenter keeps the strong view's geometry for the teacher"
+        # The teacher looks at the student's own geometry, without its colours: anchor for anchor the same places.
+        with self.autocast():
+            logits = self.teacher.model(strong.clean).logits
+        # What isn't finite is no belief in anything, not in background either.
+        return logits.float().nan_to_num(nan=float("inf"))
+
+    def _count(
+        self, pseudo: Sequence[PseudoLabels], class_targets: Sequence[Targets], box_targets: Sequence[Targets]
+    ) -> dict[str, float]:
+        num_images = len(pseudo)
+        statistics = {
+            "pseudo_boxes": sum(map(len, class_targets)) / num_images,
+            "pseudo_boxes_regressed": sum(map(len, box_targets)) / num_images,
+            "pseudo_candidates": sum(map(len, pseudo)) / num_images,
+            "empty_images": sum(len(targets) == 0 for targets in class_targets) / num_images,
+            "uncertainty_threshold": self.uncertainty_threshold.value,
+            "teacher_finite": float(all(labels.is_finite for labels in pseudo)),
+        }
+        counts = torch.cat([targets.labels for targets in class_targets]).bincount(minlength=len(self.class_names))
+        for name, count, limit in zip(self.class_names, counts.tolist(), self.score_thresholds.value, strict=False):
+            statistics[f"pseudo_boxes/{name}"] = count / num_images
+            if self.score_thresholds.fixed is None:
+                statistics[f"threshold/{name}"] = float(limit)
+        return statistics
