@@ -167,8 +167,8 @@ def intervals(made: Made) -> object:
 
 
 def student_ap(made: Made) -> object:
-    evaluate = made.trainer.evaluate_student
-    return None if evaluate is None else evaluate(made.trainer.method.evaluation_model)
+    assert made.trainer.probe is not None
+    return made.trainer.probe(made.trainer.method.evaluation_model).get("valid_AP_student")
 
 
 def threshold_after_starving(made: Made) -> object:

@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 # Measured by the clock or the system, so another run has others.
 MEASURED = {"images_per_second", "data_wait", "memory_gb"}
 # What nobody watches in a control: the rows of its burn-in lack it.
-WATCHED = {"health", "agreement"}
+WATCHED = {"health", "agreement", "uncertainty_correlation"}
 
 
 class Trained(NamedTuple):

@@ -20,6 +20,7 @@ from softdet.build_data import load_data as load_data
 from softdet.build_data import load_test as load_test
 from softdet.build_data import load_valid as load_valid
 from softdet.config import Config, dump_config
+from softdet.data.datasets import ImageDataset
 from softdet.data.index import Index
 from softdet.engine.detector import DetectorCard, start_from
 from softdet.engine.evaluation import detections_over, device_for
@@ -29,6 +30,7 @@ from softdet.engine.optimization import learning_rate_factor, make_optimizer, se
 from softdet.engine.outcome import read_column
 from softdet.engine.run import RunFolder
 from softdet.engine.trainer import Intervals, Method, Trainer
+from softdet.engine.uncertainty import uncertainty_correlation
 from softdet.engine.validation import Validator
 from softdet.errors import ConfigError
 from softdet.files import digest
@@ -114,7 +116,7 @@ def make_trainer(config: Config, fabric: Fabric, data: Data, *, resume: bool, ke
         batches=batches,
         set_learning_rate=_learning_rate(config, optimizer, num_steps),
         evaluate=validator,
-        evaluate_student=_student_evaluation(validator) if params.evaluate_student else None,
+        probe=_probe(config, validator, method),
         monitor=_monitor(config, method, data, fabric, burn_in) if isinstance(method, SoftTeacher) else None,
         num_steps=num_steps,
         semi_from=burn_in,
@@ -279,19 +281,19 @@ def _monitor(config: Config, method: SoftTeacher, data: Data, fabric: Fabric, bu
     )
 
 
-def _student_evaluation(validator: Validator) -> Callable[[nn.Module], float]:
-    def average_precision(student: nn.Module) -> float:
-        detections = detections_over(
-            student,
-            validator.card,
-            validator.index,
-            device=validator.device,
-            batch_size=validator.batch_size,
-            rank=validator.rank,
-        )
-        return float(evaluate_detections(validator.truth, detections)["AP"])
+def _probe(config: Config, validator: Validator, method: Method) -> Callable[[nn.Module], dict[str, float]]:
+    def more_numbers(student: nn.Module) -> dict[str, float]:
+        numbers = {}
+        where: Any = {"device": validator.device, "batch_size": validator.batch_size, "rank": validator.rank}
+        if config.params.evaluate_student:
+            detections = detections_over(student, validator.card, validator.index, **where)
+            numbers["valid_AP_student"] = float(evaluate_detections(validator.truth, detections)["AP"])
+        if isinstance(method, SoftTeacher) and config.soft_teacher.box_reliability != "none":
+            images = ImageDataset(validator.index.images, config.params.image_size, config.params.resize)
+            numbers["uncertainty_correlation"] = uncertainty_correlation(method.labeler, images, **where)
+        return numbers
 
-    return average_precision
+    return more_numbers
 
 
 def _learning_rate(config: Config, optimizer: Any, num_steps: int) -> Callable[[int], None]:

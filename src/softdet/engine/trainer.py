@@ -48,7 +48,7 @@ class Trainer:
         burn_in_checkpoint: where to keep the state at the end of the burn-in for another arm; None keeps none.
         control_ap: the control's validation AP by the number of steps, to show beside this run's; may be empty.
         loggers: of the numbers; on rank 0 only.
-        evaluate_student: gives the validation AP of the student itself; None where it isn't asked for.
+        probe: called at each evaluation with a copy of the student: more numbers for the metrics.
         monitor: watches the method; None for one that needs no watching.
         pool: knows which unlabeled images serve; None where all do.
     """
@@ -73,7 +73,7 @@ class Trainer:
         burn_in_checkpoint: Path | None,
         control_ap: Mapping[int, float],
         loggers: Loggers | None,
-        evaluate_student: Callable[[nn.Module], float] | None = None,
+        probe: Callable[[nn.Module], dict[str, float]] | None = None,
         monitor: Monitor | None = None,
         pool: Pool | None = None,
     ) -> None:
@@ -93,7 +93,7 @@ class Trainer:
         self.burn_in_checkpoint = burn_in_checkpoint
         self.control_ap = control_ap
         self.loggers = loggers
-        self.evaluate_student = evaluate_student
+        self.probe = probe
         self.monitor = monitor
         self.pool = pool
         self.state = TrainState()
@@ -230,11 +230,10 @@ class Trainer:
         metrics = self.evaluate(self.method.evaluation_model, step + 1, self.state.best_ap)
         is_best = metrics["valid_AP"] > self.state.best_ap
         self.state.best_ap = max(metrics["valid_AP"], self.state.best_ap)
-        student = ""
-        if self.evaluate_student:
+        if self.probe:
             # A copy, so that nothing of the student's mode and statistics has to be put back.
-            metrics["valid_AP_student"] = self.evaluate_student(copy.deepcopy(self.student.module).eval())
-            student = f", student {100 * metrics['valid_AP_student']:.1f}"
+            metrics |= self.probe(copy.deepcopy(self.student.module).eval())
+        student = f", student {100 * metrics['valid_AP_student']:.1f}" if "valid_AP_student" in metrics else ""
         mark = "  best so far" if is_best else ""
         control = f" (control {100 * self.control_ap[step + 1]:.1f})" if step + 1 in self.control_ap else ""
         progress.say(

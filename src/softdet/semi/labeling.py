@@ -92,21 +92,30 @@ class Labeler:
         self.class_names = class_names
         self.autocast = autocast
 
-    @torch.no_grad()
     def label(self, batch: AugmentedBatch) -> list[PseudoLabels]:
-        """Look at the weak views: detections with their uncertainty, one per image.
+        """Look at the weak views; one per image, none where the batch has no unlabeled images."""
+        if batch.weak is None or batch.unlabeled_readable is None:
+            return []
+        return self.look(batch.weak.images, batch.unlabeled_readable)
+
+    @torch.no_grad()
+    def look(self, images: Tensor, readable: Tensor) -> list[PseudoLabels]:
+        """Detect, with the uncertainty of each box.
 
         What is seen in the grey that stands in for an unreadable file counts for nothing, nor does an image on which
         the teacher's output isn't finite.
+
+        Args:
+            images: (B, 3, H, W) in [0, 1].
+            readable: (B,) bool.
         """
-        if batch.weak is None or batch.unlabeled_readable is None:
-            return []
         with self.autocast():
-            output = self.teacher.model(batch.weak.images)
+            output = self.teacher.model(images)
         finite = output.logits.isfinite().flatten(1).all(1) & output.deltas.isfinite().flatten(1).all(1)
-        usable = batch.unlabeled_readable & finite
+        usable = readable & finite
         labels = []
-        found = candidates(output, batch.weak.size, score_threshold=_MIN_SCORE, top_k=_TOP_K)
+        size = (images.shape[-2], images.shape[-1])
+        found = candidates(output, size, score_threshold=_MIN_SCORE, top_k=_TOP_K)
         for image, seen in enumerate(found):
             before = seen[usable[image].expand(len(seen))]
             instances = suppress(before, _NMS_IOU)
