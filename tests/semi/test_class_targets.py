@@ -96,6 +96,22 @@ def test_background_is_the_same_whatever_is_said_of_classes(lesson: Lesson, outp
     assert not torch.allclose(gradient[positive], hard[positive])
 
 
+def test_dense_asks_for_the_teachers_scores_everywhere(lesson: Lesson, output: DenseOutput) -> None:
+    beliefs = lesson.beliefs
+    assert beliefs is not None
+    expected = quality_focal_loss(output.logits, beliefs.sigmoid()).sum()
+    torch.testing.assert_close(unsupervised_class_loss(output, lesson, "dense"), expected)
+    agreed = unsupervised_class_loss(output._replace(logits=beliefs), lesson, "dense")
+    assert agreed.item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_dense_leaves_unreadable_images_out(lesson: Lesson, output: DenseOutput) -> None:
+    assert lesson.beliefs is not None
+    blind = replace(lesson, readable=torch.tensor([False] + [True] * (len(lesson.readable) - 1)))
+    rest = quality_focal_loss(output.logits, lesson.beliefs.sigmoid())[1:].sum()
+    torch.testing.assert_close(unsupervised_class_loss(output, blind, "dense"), rest)
+
+
 def test_any_has_the_same_say_whatever_the_pseudo_class(lesson: Lesson, output: DenseOutput) -> None:
     labels = lesson.classes.labels
     others = torch.where(lesson.classes.positive, (labels + 1) % output.logits.shape[-1], labels)

@@ -170,10 +170,11 @@ class SoftTeacherConfig(_Section):
         description="Teach the class of the teacher's boxes above this score. auto: for each class the score at which "
         "the teacher finds as many boxes an image as the labels hold.",
     )
-    class_targets: Literal["hard", "soft", "any", "none"] = Field(
+    class_targets: Literal["hard", "soft", "dense", "any", "none"] = Field(
         "hard",
         description="What is taught of a pseudo box's class: hard: its class; soft: the teacher's scores of all "
-        "classes at each anchor; any: that it is an object; none: nothing, and no background either: boxes alone.",
+        "classes at each of its anchors; dense: the teacher's scores at every anchor, background too; any: that it is "
+        "an object; none: nothing, and no background either: boxes alone.",
     )
     unsup_loss_weight: NotNegative = Field(1.0, description="Weight of the unlabeled images' losses.")
     ema_decay: Share = Field(0.99, description="The share of the teacher that is kept at each step.")

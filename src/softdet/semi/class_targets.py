@@ -14,7 +14,7 @@ from softdet.ops.matching import IGNORED
 from softdet.semi.labeling import Lesson
 from softdet.structures import DenseOutput
 
-ClassTargets = Literal["hard", "soft", "any", "none"]
+ClassTargets = Literal["hard", "soft", "dense", "any", "none"]
 
 
 def unsupervised_class_loss(output: DenseOutput, lesson: Lesson, targets: ClassTargets) -> Tensor:
@@ -22,9 +22,11 @@ def unsupervised_class_loss(output: DenseOutput, lesson: Lesson, targets: ClassT
 
     Args:
         output: the student's, of B images.
-        lesson: of the same images; with beliefs for `soft`.
+        lesson: of the same images; with beliefs for `soft` and `dense`.
         targets: `hard` teaches the pseudo box's class; `soft` the teacher's scores of all classes at each of the box's
-            anchors; `any` that there is an object, of whatever class; `none` neither class nor background.
+            anchors; `dense` the teacher's scores at all anchors, so that no pseudo box decides what is an object
+            (Dense Teacher, arXiv 2207.02541, without its choice of the top locations); `any` that there is an object,
+            of whatever class; `none` neither class nor background.
 
     Returns:
         () float32.
@@ -33,6 +35,10 @@ def unsupervised_class_loss(output: DenseOutput, lesson: Lesson, targets: ClassT
         return classification_loss(output, lesson.classes, lesson.weights)
     if targets == "none":
         return output.logits.new_zeros((), dtype=torch.float32)
+    if targets == "dense":
+        assert lesson.beliefs is not None, "the labeler was asked for them"
+        losses = quality_focal_loss(output.logits.float(), lesson.beliefs.sigmoid())
+        return (losses * lesson.readable[:, None]).sum()
     positive = lesson.classes.positive
     rest = Assignment(torch.where(positive, IGNORED, lesson.classes.labels), lesson.classes.deltas)
     logits, weights = output.logits[positive].float(), lesson.weights[positive]
@@ -45,7 +51,7 @@ def unsupervised_class_loss(output: DenseOutput, lesson: Lesson, targets: ClassT
 
 
 def quality_focal_loss(logits: Tensor, scores: Tensor) -> Tensor:
-    """Focal loss towards scores between 0 and 1 (Generalized Focal Loss, arXiv 2006.04388, eq. 5), summed over classes.
+    """Focal loss towards scores between 0 and 1 (Quality Focal Loss of arXiv 2006.04388), summed over classes.
 
     Args:
         logits: (..., K).

@@ -33,6 +33,7 @@ class Lesson:
         classes: the anchors' classes; doubtful ones are ignored.
         boxes: the anchors' boxes, from a list of its own.
         weights: (B, A) of the classification loss; the box loss has no background that could be wrong.
+        readable: (B,) bool; False where there was nothing to see, or the teacher's output isn't finite.
         beliefs: (B, A, K) logits of the teacher on the student's own geometry, where they were asked for.
         statistics: counts for the metrics.
     """
@@ -40,6 +41,7 @@ class Lesson:
     classes: Assignment
     boxes: Assignment
     weights: Tensor
+    readable: Tensor
     beliefs: Tensor | None
     statistics: dict[str, float]
 
@@ -157,12 +159,17 @@ class Labeler:
         classes = assign(anchors, class_targets, allow_low_quality=False)
         boxes = assign(anchors, box_targets, allow_low_quality=False)
         has_boxes = torch.tensor([len(targets) > 0 for targets in class_targets], device=anchors.device)
-        weights = (torch.where(has_boxes, 1.0, self.empty_image_weight) * batch.unlabeled_readable)[:, None]
         beliefs = self._beliefs(batch.strong)
+        readable = batch.unlabeled_readable
+        if beliefs is not None:
+            readable = readable & beliefs.isfinite().flatten(1).all(1)
+            # So that what weighs nothing is nothing: 0 times nan is nan.
+            beliefs = beliefs.nan_to_num()
+        weights = (torch.where(has_boxes, 1.0, self.empty_image_weight) * readable)[:, None]
         if self.background == "soft" and beliefs is not None:
             weights = weights * torch.where(classes.positive, 1.0, background_weights(beliefs))
         statistics = self._count(pseudo, class_targets, box_targets)
-        return Lesson(classes, boxes, weights.expand_as(classes.labels), beliefs, statistics)
+        return Lesson(classes, boxes, weights.expand_as(classes.labels), readable, beliefs, statistics)
 
     @torch.no_grad()
     def detect_confidently(self, view: View) -> list[Instances]:
@@ -201,9 +208,7 @@ class Labeler:
         assert strong.clean is not None, "the augmenter keeps the strong view's geometry for the teacher"
         # The teacher looks at the student's own geometry, without its colours: anchor for anchor the same places.
         with self.autocast():
-            logits = self.teacher.model(strong.clean).logits
-        # What isn't finite is no belief in anything, not in background either.
-        return logits.float().nan_to_num(nan=float("inf"))
+            return self.teacher.model(strong.clean).logits.float()
 
     def _count(
         self, pseudo: Sequence[PseudoLabels], class_targets: Sequence[Targets], box_targets: Sequence[Targets]
