@@ -257,6 +257,7 @@ ROWS: dict[str, Row] = {
     "soft_teacher.shear": Row("30", matrices("strong"), TRAINED),
     "soft_teacher.strong_colour": Row("True", is_recoloured("strong"), (*TRAINED, *PLAIN)),
     "soft_teacher.erase": Row("True", is_recoloured("strong"), (*TRAINED, *PLAIN)),
+    "soft_teacher.mixup": Row("True", losses, TRAINED),
     "soft_teacher.labeled_too": Row("True", lambda made: len(made.trainer.batches.args[1])),  # type: ignore
     "soft_teacher.missing_labels": Row("ignore", losses, (*TRAINED, "soft_teacher.pseudo_cls_th=0.05")),
     "soft_teacher.far_images": Row("leave_out", lambda made: made.trainer.pool.action),  # type: ignore

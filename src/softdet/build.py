@@ -254,6 +254,7 @@ def _method(config: Config, train: Index, student: Any, teacher: Teacher, fabric
         doubtful_threshold=semi.doubtful_th,
         box_reliability=semi.box_reliability,
         empty_image_weight=semi.empty_image_weight,
+        mixup=semi.mixup,
         wants_beliefs=semi.class_targets in {"soft", "dense"},
         class_names=train.class_names,
         autocast=fabric.autocast,

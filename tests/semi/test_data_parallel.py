@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from softdet.semi.supervised import Supervised
 
-METHODS = ("supervised", "soft_teacher", "accumulated")
+METHODS = ("supervised", "soft_teacher", "accumulated", "mixup")
 
 
 def one_step(method: Any, batches: list[Any]) -> dict[str, Any]:
@@ -53,6 +53,7 @@ def results(tmp_path_factory, make_method, make_batch, cut) -> dict[str, list[di
         "supervised": (Supervised(soft.student, soft.teacher), partial(cut, count=1)),
         "soft_teacher": (soft, partial(cut, count=1)),
         "accumulated": (soft, partial(cut, count=2)),
+        "mixup": (make_method(mixup=True), partial(cut, count=2)),
     }
     expected = {}
     for name, (method, pieces) in cases.items():
@@ -95,7 +96,7 @@ def test_both_processes_have_the_same_teacher(results, name: str) -> None:
         torch.testing.assert_close(first["model"][key], tensor, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["soft_teacher", "accumulated"])
+@pytest.mark.parametrize("name", ["soft_teacher", "accumulated", "mixup"])
 def test_both_processes_read_the_threshold_off_all_boxes(results, name: str) -> None:
     whole, first, second = (result["state"]["labeler"]["uncertainty_threshold"]["recent"] for result in results[name])
     assert len(whole) > 4

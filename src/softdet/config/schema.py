@@ -214,6 +214,9 @@ class SoftTeacherConfig(_Section):
     shear: NotNegative = Field(0.0, description="Largest shear of the strong view, in degrees.")
     strong_colour: bool = Field(True, description="One of the nine colour operations on the strong view.")
     erase: bool = Field(True, description="Erase 1 to 4 squares of the strong view.")
+    mixup: bool = Field(
+        False, description="The student sees each unlabeled image mixed with a labeled one, with the labels of both."
+    )
     labeled_too: bool = Field(
         False, description="The labeled images also serve as unlabeled ones: for sets where many objects aren't boxed."
     )

@@ -15,6 +15,7 @@ from softdet.models.criterion import Assignment, assign
 from softdet.models.postprocess import candidates, suppress
 from softdet.ops.affine import compose, invert
 from softdet.ops.distributed import gather_rows, world_size
+from softdet.semi.mixing import mix_beliefs, mix_images, mix_targets, partners
 from softdet.semi.pseudo_labels import PseudoLabels, classification_targets, doubtful, regression_targets
 from softdet.semi.reliability import anchor_uncertainty, background_weights, cluster_uncertainty
 from softdet.semi.teacher import Teacher
@@ -27,17 +28,19 @@ _MIN_SCORE, _NMS_IOU, _TOP_K = 0.05, 0.5, 1000
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What the teacher has to say about one micro-batch of unlabeled images, in the student's view.
+    """What the student is shown and told of one micro-batch of unlabeled images.
 
     Attributes:
+        images: (B, 3, H, W) in [0, 1], the strong views, or what was mixed of them.
         classes: the anchors' classes; doubtful ones are ignored.
         boxes: the anchors' boxes, from a list of its own.
         weights: (B, A) of the classification loss; the box loss has no background that could be wrong.
         readable: (B,) bool; False where there was nothing to see, or the teacher's output isn't finite.
         beliefs: (B, A, K) logits of the teacher on the student's own geometry, where they were asked for.
-        statistics: counts for the metrics.
+        statistics: counts for the metrics, an image each.
     """
 
+    images: Tensor
     classes: Assignment
     boxes: Assignment
     weights: Tensor
@@ -62,6 +65,7 @@ class Labeler:
             it, or `none`.
         empty_image_weight: of the classification loss of an unlabeled image in which the teacher is sure of nothing
             (METHOD, trap 2).
+        mixup: whether the student sees each image mixed with a labeled one, with the labels of both.
         wants_beliefs: whether a lesson holds the teacher's dense scores.
         class_names: (K,) by label, for the statistics of each class; empty for none.
         autocast: the precision that the teacher runs in.
@@ -78,6 +82,7 @@ class Labeler:
         doubtful_threshold: float,
         box_reliability: Literal["cluster", "anchors", "none"],
         empty_image_weight: float,
+        mixup: bool = False,
         wants_beliefs: bool = False,
         class_names: Sequence[str] = (),
         autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
@@ -90,6 +95,7 @@ class Labeler:
         self.doubtful_threshold = doubtful_threshold
         self.box_reliability = box_reliability
         self.empty_image_weight = empty_image_weight
+        self.mixup = mixup
         self.wants_beliefs = wants_beliefs
         self.class_names = class_names
         self.autocast = autocast
@@ -154,13 +160,19 @@ class Labeler:
             confident, agreed = self._select(labels)
             class_targets.append(project(confident, matrix, size))
             box_targets.append(project(agreed, matrix, size))
+        statistics = self._count(pseudo, class_targets, box_targets)
+        has_boxes = torch.tensor([len(targets) > 0 for targets in class_targets], device=batch.strong.images.device)
+        images, beliefs, readable = batch.strong.images, self._beliefs(batch.strong), batch.unlabeled_readable
         anchors = self.teacher.model.anchors_at(size)
+        if self.mixup:
+            images = mix_images(images, batch.labeled.images)
+            readable = readable & batch.labeled_readable[partners(len(readable), len(batch.targets))]
+            class_targets, box_targets = (mix_targets(each, batch.targets) for each in (class_targets, box_targets))
+            if beliefs is not None:
+                beliefs = mix_beliefs(beliefs, assign(anchors, batch.targets, allow_low_quality=False).labels)
         # Low-quality matches are for true boxes only (METHOD, trap 3).
         classes = assign(anchors, class_targets, allow_low_quality=False)
         boxes = assign(anchors, box_targets, allow_low_quality=False)
-        has_boxes = torch.tensor([len(targets) > 0 for targets in class_targets], device=anchors.device)
-        beliefs = self._beliefs(batch.strong)
-        readable = batch.unlabeled_readable
         if beliefs is not None:
             readable = readable & beliefs.isfinite().flatten(1).all(1)
             # So that what weighs nothing is nothing: 0 times nan is nan.
@@ -168,8 +180,7 @@ class Labeler:
         weights = (torch.where(has_boxes, 1.0, self.empty_image_weight) * readable)[:, None]
         if self.background == "soft" and beliefs is not None:
             weights = weights * torch.where(classes.positive, 1.0, background_weights(beliefs))
-        statistics = self._count(pseudo, class_targets, box_targets)
-        return Lesson(classes, boxes, weights.expand_as(classes.labels), readable, beliefs, statistics)
+        return Lesson(images, classes, boxes, weights.expand_as(classes.labels), readable, beliefs, statistics)
 
     @torch.no_grad()
     def detect_confidently(self, view: View) -> list[Instances]:

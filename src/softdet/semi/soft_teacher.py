@@ -64,7 +64,8 @@ class SoftTeacher:
         Args:
             batches: the micro-batches of one optimizer step, of this rank.
         """
-        labeled = [assign_labeled(self.teacher.model, self._heed_missing(batch)) for batch in batches]
+        batches = [self._heed_missing(batch) for batch in batches]
+        labeled = [assign_labeled(self.teacher.model, batch) for batch in batches]
         pseudo = [self.labeler.label(batch) for batch in batches]
         self.labeler.observe(pseudo)
         lessons = [self.labeler.prepare(batch, labels) for batch, labels in zip(batches, pseudo, strict=True)]
@@ -74,18 +75,19 @@ class SoftTeacher:
             sum(lesson.boxes.positive.sum() for lesson in lessons if lesson),
         )
         for batch, assignment, lesson in zip(batches, labeled, lessons, strict=True):
-            if lesson is None or batch.strong is None:
+            if lesson is None:
                 losses = supervised_losses(self.student(batch.labeled.images), assignment, batch, num_labeled)
                 yield StepOutput(sum_of(losses), _detached(losses), {})
                 continue
             # One call for both branches: right under data parallelism and BatchNorm.
-            output = self.student(torch.cat([batch.labeled.images, batch.strong.images]))
-            on_labeled, on_strong = output.split([len(batch.labeled.images), len(batch.strong.images)])
+            output = self.student(torch.cat([batch.labeled.images, lesson.images]))
+            on_labeled, on_strong = output.split([len(batch.labeled.images), len(lesson.images)])
             supervised = supervised_losses(on_labeled, assignment, batch, num_labeled)
             unsupervised = {
                 "unsupervised_class": unsupervised_class_loss(on_strong, lesson, self.class_targets) / num_classes,
-                # There is no background in this list that could be wrong, so nothing to weigh.
-                "unsupervised_box": regression_loss(on_strong, lesson.boxes, lesson.weights.new_ones(1, 1)) / num_boxes,
+                # There is no background in this list that could be wrong, so no belief to weigh.
+                "unsupervised_box": regression_loss(on_strong, lesson.boxes, lesson.readable[:, None].float())
+                / num_boxes,
             }
             known = sum_of(supervised)
             guessed = self._weigh(sum_of(unsupervised), known, batch.step)
