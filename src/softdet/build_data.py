@@ -140,7 +140,7 @@ def make_augmenter(config: Config) -> Augmenter:
     """From stored images to views."""
     params, semi = config.params, config.soft_teacher
     return Augmenter(
-        labeled=Policy(params.flip, params.scale, colour=params.colour),
+        labeled=Policy(params.flip, params.scale, colour=params.colour, mixup=params.mixup),
         weak=Policy(params.flip, semi.weak_scale),
         strong=Policy(
             params.flip, params.scale, semi.translate, semi.rotate, semi.shear, semi.strong_colour, semi.erase

@@ -5,41 +5,27 @@ from dataclasses import replace
 import pytest
 import torch
 
-from softdet.models.criterion import assign
-from softdet.ops.matching import BACKGROUND
+from softdet.data.mixup import mix_images
+from softdet.models.criterion import Assignment, assign
+from softdet.ops.matching import BACKGROUND, IGNORED
 from softdet.semi.labeling import Lesson
-from softdet.semi.mixing import mix_beliefs, mix_images, mix_targets, partners
-from softdet.structures import AugmentedBatch, Targets
+from softdet.semi.mixing import mix_beliefs, partners
+from softdet.structures import AugmentedBatch
 
 
 @pytest.mark.parametrize(("unlabeled", "labeled"), [(8, 8), (16, 8), (4, 8), (6, 4), (12, 8)])
 def test_parts_of_a_batch_have_the_partners_that_the_whole_has(unlabeled: int, labeled: int) -> None:
     whole = partners(unlabeled, labeled)
     half = partners(unlabeled // 2, labeled // 2)
-    assert whole.tolist() == [*half.tolist(), *(half + labeled // 2).tolist()]
-    assert 0 <= whole.min() <= whole.max() < labeled
+    assert whole == [*half, *(other + labeled // 2 for other in half)]
+    assert 0 <= min(whole) <= max(whole) < labeled
     if unlabeled >= labeled:
-        assert len(set(whole.tolist())) == labeled, "each labeled image has its turn"
-
-
-def test_a_picture_is_half_of_each() -> None:
-    unlabeled, labeled = torch.rand(4, 3, 8, 8), torch.rand(2, 3, 8, 8)
-    mixed = mix_images(unlabeled, labeled)
-    torch.testing.assert_close(mixed[3], (unlabeled[3] + labeled[1]) / 2)
-    torch.testing.assert_close(mixed[1], (unlabeled[1] + labeled[0]) / 2)
-
-
-def test_targets_are_those_of_both() -> None:
-    one, other = (Targets(torch.rand(n, 4), torch.arange(n), torch.rand(n + 1, 4)) for n in (2, 3))
-    (mixed,) = mix_targets([one], [other])
-    assert torch.equal(mixed.boxes, torch.cat([one.boxes, other.boxes]))
-    assert mixed.labels.tolist() == [0, 1, 0, 1, 2]
-    assert len(mixed.ignored) == 7
+        assert set(whole) == set(range(labeled)), "each labeled image has its turn"
 
 
 def test_a_true_box_is_certain_and_the_rest_is_as_the_teacher_believes() -> None:
     logits = torch.randn(1, 5, 3)
-    mixed = mix_beliefs(logits, torch.tensor([[BACKGROUND, 2, BACKGROUND, -2, 0]]))
+    mixed = mix_beliefs(logits, Assignment(torch.tensor([[BACKGROUND, 2, BACKGROUND, IGNORED, 0]]), torch.zeros(2, 4)))
     assert mixed.sigmoid()[0, 1, 2] == mixed.sigmoid()[0, 4, 0] == 1
     same = torch.ones(1, 5, 3, dtype=torch.bool)
     same[0, 1, 2] = same[0, 4, 0] = False

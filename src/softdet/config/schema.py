@@ -142,6 +142,9 @@ class ParamsConfig(_Section):
         (0.6, 1.25), description="Scale jitter of labeled and strong views; 1 just fits the canvas."
     )
     colour: bool = Field(True, description="One of Soft Teacher's nine colour operations on labeled images.")
+    mixup: Share = Field(
+        0.0, description="Probability that a labeled image is shown mixed with another one, with the labels of both."
+    )
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
         "32-true", description="Number format on GPUs; the CPU always computes in 32 bits."
     )

@@ -5,7 +5,7 @@ So a run that resumes, or that is cut over more processes or micro-batches, sees
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from softdet.data.colour import GREY, ColourDraw, apply_colour, draw_colour, draw_erasures, erase
+from softdet.data.mixup import mix_images, mix_targets, neighbours
 from softdet.ops.affine import transform_boxes, warp
 from softdet.ops.boxes import clip_boxes, visible_share
-from softdet.structures import AugmentedBatch, Targets, TrainBatch, UnlabeledBatch, View
+from softdet.structures import AugmentedBatch, LabeledBatch, Targets, TrainBatch, UnlabeledBatch, View
 
 Branch = Literal["labeled", "weak", "strong"]
 _BRANCH_NUMBER: dict[Branch, int] = {"labeled": 1, "weak": 2, "strong": 3}
@@ -37,6 +38,7 @@ class Policy:
         shear: largest angle in degrees.
         colour: whether one of the nine colour operations is drawn.
         erase: whether squares are erased.
+        mixup: probability that a labeled image is mixed with the one beside it.
     """
 
     flip: float = 0.5
@@ -46,6 +48,7 @@ class Policy:
     shear: float = 0.0
     colour: bool = False
     erase: bool = False
+    mixup: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +71,7 @@ class Augmenter:
 
     def __call__(self, batch: TrainBatch) -> AugmentedBatch:
         """Draw and make the views of one micro-batch, on the device that it is on."""
-        labeled = self._view(batch.labeled, self.labeled, "labeled", batch.step)
-        targets = tuple(
-            project(target, matrix, self.size)
-            for target, matrix in zip(batch.labeled.targets, labeled.matrices, strict=True)
-        )
+        labeled, targets = self._labeled_view(batch.labeled, batch.step)
         if batch.unlabeled is None:
             return AugmentedBatch(batch.step, labeled, targets, batch.labeled.readable)
         return AugmentedBatch(
@@ -80,17 +79,28 @@ class Augmenter:
             labeled,
             targets,
             batch.labeled.readable,
-            self._view(batch.unlabeled, self.weak, "weak", batch.step),
-            self._view(batch.unlabeled, self.strong, "strong", batch.step),
+            self._view(batch.unlabeled, self.weak, self._draw(batch.unlabeled, self.weak, "weak", batch.step)),
+            self._view(batch.unlabeled, self.strong, self._draw(batch.unlabeled, self.strong, "strong", batch.step)),
             batch.unlabeled.readable,
         )
 
-    def _view(self, batch: UnlabeledBatch, policy: Policy, branch: Branch, step: int) -> View:
+    def _labeled_view(self, batch: LabeledBatch, step: int) -> tuple[View, tuple[Targets, ...]]:
+        draws = self._draw(batch, self.labeled, "labeled", step)
+        view = self._view(batch, self.labeled, draws)
+        targets = [project(*pair, self.size) for pair in zip(batch.targets, view.matrices, strict=True)]
+        asked = torch.tensor([each.mixes for each in draws])
+        others = neighbours(batch.positions, asked, batch.readable)
+        images = mix_images(view.images, view.images[others])
+        return replace(view, images=images), tuple(mix_targets(targets, [targets[other] for other in others]))
+
+    def _draw(self, batch: UnlabeledBatch, policy: Policy, branch: Branch, step: int) -> list[Draw]:
         stored_height, stored_width = batch.images.shape[-2:]
-        draws = [
+        return [
             draw(policy, self.seed, step, position, branch, (rows, columns), (stored_height, stored_width), self.size)
             for position, (rows, columns) in zip(batch.positions.tolist(), batch.content.tolist(), strict=True)
         ]
+
+    def _view(self, batch: UnlabeledBatch, policy: Policy, draws: list[Draw]) -> View:
         matrices = torch.from_numpy(np.stack([d.matrix for d in draws])).to(batch.images.device, torch.float32)
         clean = warp(batch.images.float() / 255, matrices, self.size, fill=GREY)
         images = clean
@@ -109,11 +119,13 @@ class Draw:
         matrix: (3, 3) float64 from stored pixels to view pixels.
         colour: the colour operation.
         erasures: (4, 3), see `colour.draw_erasures`.
+        mixes: whether it's mixed with the image beside it.
     """
 
     matrix: np.ndarray
     colour: ColourDraw
     erasures: np.ndarray
+    mixes: bool
 
 
 def draw(
@@ -149,6 +161,7 @@ def draw(
     angle, shear_x, shear_y = np.radians(rng.uniform(-1, 1, 3) * (policy.rotate, policy.shear, policy.shear))
     colour = draw_colour(rng)
     erasures = draw_erasures(rng)
+    mixes = bool(rng.random() < policy.mixup)
 
     height, width = size
     zoom_x, zoom_y = scale * width / stored[1], scale * height / stored[0]
@@ -161,7 +174,7 @@ def draw(
         matrix = _about(left + content_width / 2, top + content_height / 2, angle, shear_x, shear_y) @ matrix
     if flips:
         matrix = np.array([[-1.0, 0, width], [0, 1, 0], [0, 0, 1]]) @ matrix
-    return Draw(matrix, colour, erasures)
+    return Draw(matrix, colour, erasures, mixes)
 
 
 def _about(x: float, y: float, angle: float, shear_x: float, shear_y: float) -> np.ndarray:

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from softdet.data.augment import project
+from softdet.data.mixup import mix_images, mix_targets
 from softdet.models.criterion import Assignment, assign
 from softdet.models.postprocess import candidates, suppress
 from softdet.ops.affine import compose, invert
 from softdet.ops.distributed import gather_rows, world_size
-from softdet.semi.mixing import mix_beliefs, mix_images, mix_targets, partners
+from softdet.semi.mixing import mix_beliefs, partners
 from softdet.semi.pseudo_labels import PseudoLabels, classification_targets, doubtful, regression_targets
 from softdet.semi.reliability import anchor_uncertainty, background_weights, cluster_uncertainty
 from softdet.semi.teacher import Teacher
@@ -165,11 +166,13 @@ class Labeler:
         images, beliefs, readable = batch.strong.images, self._beliefs(batch.strong), batch.unlabeled_readable
         anchors = self.teacher.model.anchors_at(size)
         if self.mixup:
-            images = mix_images(images, batch.labeled.images)
-            readable = readable & batch.labeled_readable[partners(len(readable), len(batch.targets))]
-            class_targets, box_targets = (mix_targets(each, batch.targets) for each in (class_targets, box_targets))
+            others = partners(len(images), len(batch.targets))
+            true = [batch.targets[other] for other in others]
+            images = mix_images(images, batch.labeled.images[others])
+            readable = readable & batch.labeled_readable[others]
+            class_targets, box_targets = mix_targets(class_targets, true), mix_targets(box_targets, true)
             if beliefs is not None:
-                beliefs = mix_beliefs(beliefs, assign(anchors, batch.targets, allow_low_quality=False).labels)
+                beliefs = mix_beliefs(beliefs, assign(anchors, true, allow_low_quality=False))
         # Low-quality matches are for true boxes only (METHOD, trap 3).
         classes = assign(anchors, class_targets, allow_low_quality=False)
         boxes = assign(anchors, box_targets, allow_low_quality=False)

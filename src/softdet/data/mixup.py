@@ -1,0 +1,52 @@
+"""Mixup: two images in one picture, each at half strength, with the labels of both.
+
+The mixup of detection (arXiv 1902.04103, section 3.1) keeps both pictures where they are and draws the ratio; here it
+is always one half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from softdet.structures import Targets
+
+
+def mix_images(images: Tensor, others: Tensor) -> Tensor:
+    """The mean of each image and its other, (B, C, H, W); an image and itself give that image."""
+    return (images + others) / 2
+
+
+def mix_targets(targets: Sequence[Targets], others: Sequence[Targets]) -> list[Targets]:
+    """The boxes and ignored regions of each image and its other, once where that is itself."""
+    return [
+        mine
+        if theirs is mine
+        else Targets(
+            torch.cat([mine.boxes, theirs.boxes]),
+            torch.cat([mine.labels, theirs.labels]),
+            torch.cat([mine.ignored, theirs.ignored]),
+        )
+        for mine, theirs in zip(targets, others, strict=True)
+    ]
+
+
+def neighbours(positions: Tensor, asked: Tensor, readable: Tensor) -> list[int]:
+    """With which image of a micro-batch each is mixed: the one beside it in the global batch, or itself.
+
+    Args:
+        positions: (B,) places in the global batch.
+        asked: (B,) bool, whether it is to be mixed.
+        readable: (B,) bool; what shows nothing is mixed with nothing.
+
+    Returns:
+        B rows of the micro-batch. Law: micro-batches that hold whole pairs have the neighbours of the whole batch.
+    """
+    row_of = {position: row for row, position in enumerate(positions.tolist())}
+    rows = []
+    for row, position in enumerate(positions.tolist()):
+        other = row_of.get(position ^ 1, row)
+        rows.append(other if asked[row] and readable[row] and readable[other] else row)
+    return rows
