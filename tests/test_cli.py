@@ -62,7 +62,16 @@ def test_help_says_what_a_command_and_each_option_is_for(
 
 def test_the_commands_of_the_issue_are_there() -> None:
     names = {" ".join(path) for path in COMMANDS}
-    assert {"train", "evaluate", "predict", "prepare coco", "prepare split", "convert torchvision"} <= names
+    assert {
+        "train",
+        "evaluate",
+        "predict",
+        "pseudo-label",
+        "merge",
+        "prepare coco",
+        "prepare split",
+        "convert torchvision",
+    } <= names
 
 
 def test_the_version_is_the_packages(softdet: Command, capsys: Output) -> None:
@@ -81,7 +90,7 @@ def test_the_version_is_the_packages(softdet: Command, capsys: Output) -> None:
         (["train", "--config", "{squares}/tiny.yaml", "data.unlabeled=None"], "--supervised"),
         (["train", "--config", "{squares}/tiny.yaml", "model.exp_path={run}"], "--resume {run}"),
         (["train", "--config", "{squares}/tiny.yaml", "model.exp_path={squares}", "--overwrite"], "won't delete them"),
-        (["train", "--resume", "{squares}"], "there is no config file"),
+        (["train", "--resume", "{squares}"], "there is no config.yaml in it"),
         (["train", "--resume", "{run}", "--overwrite"], "give nothing beside it"),
         (["train", "--resume", "{run}", "params.epoch=3"], "give nothing beside it"),
         (["evaluate"], "give a run folder"),
@@ -90,7 +99,7 @@ def test_the_version_is_the_packages(softdet: Command, capsys: Output) -> None:
         (["evaluate", "{squares}/tiny.yaml"], "there is no weights/best.safetensors"),
         (["evaluate", "--truth", "{squares}/valid.json"], "--truth and --detections go together"),
         (["evaluate", "--truth", "{squares}/valid.json", "--detections", "none.json"], "no detections file none.json"),
-        (["predict", "{run}", "none.jpg"], "none.jpg: there is no such file or folder"),
+        (["predict", "{run}", "none.jpg"], "there is no file or folder none.jpg"),
         (["predict", "nowhere", "{squares}/unlabeled"], "there is no weights file nowhere"),
         (["predict", "{squares}/tiny.yaml", "{squares}/unlabeled"], "is not a whole safetensors file"),
         (["prepare", "split", "none.json"], "there is no file none.json"),
@@ -240,19 +249,6 @@ if SHARED.is_dir():
         expected = content(SHARED / "expected.json")["stats"]
         found = content(tmp_path / "out.json")
         assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-9)
-
-
-def test_predicting_takes_a_run_or_a_file(
-    tiny_run: Path, squares: Path, tmp_path: Path, softdet: Command, capsys: Output
-) -> None:
-    found = []
-    for place in (tiny_run, RunFolder(tiny_run).best):
-        out = tmp_path / place.name
-        assert softdet("predict", place, squares / "unlabeled", "--out", out, "--threshold", "0.1", "--cpu") == 0
-        found.append(content(out / "detections.json"))
-        assert f"{len(found[-1])} boxes" in capsys.readouterr().out
-        assert len(list((out / "drawings").iterdir())) == 6
-    assert found[0] == found[1] != []
 
 
 def test_comparing_a_run_with_itself_gains_nothing(

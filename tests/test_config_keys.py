@@ -21,6 +21,7 @@ from softdet.engine.evaluation import detections_over
 from softdet.engine.run import RunFolder
 from softdet.engine.trainer import Trainer
 from softdet.errors import DataError, WeightsError
+from softdet.report.looks import read_looks
 from softdet.structures import AugmentedBatch, StepOutput, TrainBatch
 
 CPU = torch.device("cpu")
@@ -171,6 +172,13 @@ def student_ap(made: Made) -> object:
     return made.trainer.probe(made.trainer.method.evaluation_model).get("valid_AP_student")
 
 
+def watched(made: Made) -> object:
+    """What an evaluation shows of the unlabeled images."""
+    assert made.trainer.show is not None
+    made.trainer.show(made.trainer.method.evaluation_model, 1)
+    return len(read_looks(made.config.model.exp_path / "gallery.jsonl")[0].images)
+
+
 def threshold_after_starving(made: Made) -> object:
     """A copy of the method and its monitor see a hundred steps without a pseudo box."""
     monitor = copy.deepcopy(made.trainer.monitor)
@@ -235,6 +243,7 @@ ROWS: dict[str, Row] = {
     "params.evaluate_student": Row("False", student_ap, TRAINED),
     "params.checkpoint_every": Row("5", intervals),
     "params.log_every": Row("5", intervals),
+    "params.gallery_images": Row("2", watched),
     "params.tensorboard": Row("True", lambda made: [type(logger) for logger in made.trainer.loggers.others]),  # type: ignore
     "soft_teacher.enabled": Row("False", lambda made: type(made.trainer.method)),
     "soft_teacher.control": Row("True", arms),

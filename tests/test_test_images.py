@@ -42,7 +42,7 @@ def test_valid_chooses_and_test_reports(
     control = ["soft_teacher.control=True", f"model.exp_path={run.path}"]
     assert softdet("train", "--config", squares / "tiny.yaml", *control, *with_test) == 0
     out = capsys.readouterr().out.splitlines()
-    assert "validation: 5 images; test: 3 images" in out[1]
+    assert any("validation: 5 images; test: 3 images" in line for line in out)
     outcome = content(run.outcome)
     assert (outcome["chosen_on"], outcome["reported_on"]) == ("valid", "test")
     assert outcome["winner"] == ("soft_teacher" if outcome["gains"]["valid"]["difference"] > 0 else "supervised")

@@ -6,6 +6,7 @@ import hashlib
 import math
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from softdet.build_data import batch_sizes, make_augmenter, make_batches
 from softdet.build_data import load_data as load_data
 from softdet.build_data import load_test as load_test
 from softdet.build_data import load_valid as load_valid
+from softdet.build_pictures import make_show
 from softdet.config import Config, dump_config
+from softdet.config.auto import undecided
 from softdet.data.datasets import ImageDataset
 from softdet.data.index import Index
 from softdet.engine.detector import DetectorCard, start_from
@@ -74,6 +77,7 @@ def make_trainer(config: Config, fabric: Fabric, data: Data, *, resume: bool, ke
         resume: go on from the checkpoint; weights to start from are neither read nor downloaded then.
         keep_burn_in: keep the state at the end of the burn-in for the other arm: this is its control.
     """
+    assert not undecided(config), f"left to derive: {undecided(config)}"
     params, run = config.params, RunFolder(config.model.exp_path)
     num_steps = count_steps(config, len(data.train))
     burn_in = count_burn_in(config, num_steps)
@@ -107,12 +111,17 @@ def make_trainer(config: Config, fabric: Fabric, data: Data, *, resume: bool, ke
         fabric.global_rank,
     )
     method = _method(config, data.train, student, teacher, fabric, burn_in)
+    trial = _method(config, data.train, student.module, teacher, fabric, burn_in) if fabric.world_size > 1 else None
+    augment = make_augmenter(config)
+    labeler = method.labeler if isinstance(method, SoftTeacher) else None
+    # Loader processes would be started for a single batch.
+    shown = partial(batches, num_workers=0)
     trainer = Trainer(
         fabric=fabric,
         method=method,
         student=student,
         optimizer=optimizer,
-        augment=make_augmenter(config),
+        augment=augment,
         batches=batches,
         set_learning_rate=_learning_rate(config, optimizer, num_steps),
         evaluate=validator,
@@ -128,6 +137,8 @@ def make_trainer(config: Config, fabric: Fabric, data: Data, *, resume: bool, ke
         control_ap=read_column(run.control.metrics, "valid_AP") if has_control(config) else {},
         loggers=None,
         pool=pool,
+        trial=trial,
+        show=make_show(config, data.unlabeled, validator.card, labeler, shown, augment, fabric.device),
     )
     if resume:
         trainer.resume()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from lightning_fabric import Fabric
 
@@ -18,6 +19,13 @@ from softdet.engine.run import RunFolder
 from softdet.engine.unlabeled_pool import UnlabeledPool
 from softdet.errors import ConfigError, DataError
 from softdet.structures import TrainBatch
+
+
+class Batches(Protocol):
+    """From a range of steps to this rank's micro-batches, in the run's loader processes or as many as are named."""
+
+    def __call__(self, steps: range, *, num_workers: int = ...) -> Iterator[list[TrainBatch]]:
+        """Serve these steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +46,12 @@ def load_data(config: Config) -> Data:
     valid = load_labeled(config.data.valid, train.class_names, root)
     require_disjoint(valid, train, "data.train")
     if not _has_boxes(train):
-        raise DataError(f"data.train ({train.source}) has {len(train)} images and not one box to learn from")
+        left_out = ", ".join(f"{count} {reason}" for reason, count in train.dropped.items())
+        raise DataError(
+            f"data.train ({train.source}) has {len(train)} images and not one box to learn from"
+            + (f"; left out were boxes: {left_out}" if left_out else "")
+            + ". Is it the right file, and was it exported with its boxes ([x, y, width, height] in pixels)?"
+        )
     test = load_test(config, train.class_names) if config.data.test else None
     if test is not None:
         require_disjoint(test, train, "data.train", "data.test")
@@ -84,7 +97,7 @@ def load_test(config: Config, class_names: Sequence[str]) -> Index:
 
 def make_batches(
     config: Config, data: Data, fabric: Fabric, unlabeled_from: int
-) -> tuple[Callable[[range], Iterator[list[TrainBatch]]], UnlabeledPool | None]:
+) -> tuple[Batches, UnlabeledPool | None]:
     """From a range of steps to this rank's micro-batches, and who knows which unlabeled images serve.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,16 +14,20 @@ from rich.markup import escape
 
 import softdet
 from softdet import build
+from softdet.cli_doctor import doctor
+from softdet.cli_export import export
 from softdet.cli_output import console, print_metrics, say
+from softdet.cli_predict import predict
 from softdet.cli_prepare import prepare_app
+from softdet.cli_pseudo_label import merge, pseudo_label
+from softdet.cli_report import report
 from softdet.cli_train import train
-from softdet.config import Config, describe, keys, load_config
+from softdet.config import Config, describe, json_schema, keys, load_config, markdown
 from softdet.engine.detector import read_card
 from softdet.engine.evaluation import device_for
 from softdet.engine.host_memory import keep_freed_memory
 from softdet.engine.metrics import load_truth
 from softdet.engine.outcome import describe_gain
-from softdet.engine.prediction import predict as predict_images
 from softdet.engine.run import RunFolder
 from softdet.engine.run_comparison import compare as compare_runs
 from softdet.engine.torchvision_weights import save_converted
@@ -49,6 +54,12 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 
 app.command()(train)
+app.command()(doctor)
+app.command()(predict)
+app.command()(pseudo_label)
+app.command()(merge)
+app.command()(export)
+app.command()(report)
 
 
 @app.command()
@@ -130,29 +141,19 @@ def compare(
 
 
 @app.command()
-def predict(
-    run: Annotated[Path, typer.Argument(help="A run folder, or a detector's .safetensors file.")],
-    sources: Annotated[list[Path], typer.Argument(help="Images and folders of images.")],
-    out: Annotated[Path, typer.Option(help="Where to write drawings and detections.json.")] = Path("predictions"),
-    threshold: Annotated[
-        float | None, typer.Option(help="Lowest score; left out: the operating point stored in the detector.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 8,
-    cpu: Annotated[bool, typer.Option("--cpu", help="Don't use a GPU.")] = False,
-) -> None:
-    """Detect in images: draw the boxes and write them as COCO JSON."""
-    weights = RunFolder(run).best if run.is_dir() else run
-    entries = predict_images(
-        weights, sources, out, threshold=threshold, device=device_for(not cpu), batch_size=batch_size
-    )
-    say(f"{len(entries)} boxes; drawings and detections.json are in {out}")
-
-
-@app.command()
 def explain(
     key: Annotated[str | None, typer.Argument(help="SECTION or SECTION.KEY; left out: all keys.")] = None,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="All keys as a page: docs/config.md.")] = False,
+    as_schema: Annotated[
+        bool, typer.Option("--schema", help="The JSON schema for editors: configs/softdet.schema.json.")
+    ] = False,
 ) -> None:
     """Say what a key of the config does, what it may be and what it is if left out."""
+    if as_markdown or as_schema:
+        if key or (as_markdown and as_schema):
+            raise ConfigError("--markdown and --schema tell of all keys; give one of them, and no key beside it")
+        typer.echo(markdown() if as_markdown else json_schema(), nl=False)
+        return
     for each in [key] if key else keys():
         say(describe(each))
 
@@ -179,6 +180,30 @@ def main(argv: list[str] | None = None) -> None:
     except SoftdetError as error:
         Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
+    except OSError as error:
+        if error.errno not in _ABOUT_PLACES:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        told = f"{place}{error.strerror}. {_ABOUT_PLACES[error.errno]}"
+        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(told)}", soft_wrap=True)
+        sys.exit(2)
+
+
+_ELSEWHERE = "Something else is in the way there. Choose another place."
+_NOT_ALLOWED = "You may not write or read there. Choose another place, or ask for the right."
+_FULL = "Make room there; what was written before is whole. `softdet train --resume RUN` goes on with a run."
+_ABOUT_PLACES = {
+    errno.EEXIST: _ELSEWHERE,
+    errno.ENOTDIR: _ELSEWHERE,
+    errno.EISDIR: _ELSEWHERE,
+    errno.ENAMETOOLONG: _ELSEWHERE,
+    errno.EACCES: _NOT_ALLOWED,
+    errno.EPERM: _NOT_ALLOWED,
+    errno.EROFS: _NOT_ALLOWED,
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: _FULL,
+}
 
 
 def _device(settings: Config) -> torch.device:

@@ -2,20 +2,161 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
 
 from softdet.data.coco_release import MMDETECTION_STEM, TRAIN_FILE, prepare_coco
 from softdet.data.index_writing import Written
+from softdet.data.prepare import Prepared, prepare
+from softdet.data.sources.summary import Summary
 from softdet.data.splits import split_index
 from softdet.data.synthetic import write_synthetic
+from softdet.errors import ConfigError
 from softdet.report.tables import files_table
 
-prepare_app = typer.Typer(help="Write the lists of images that training reads.", no_args_is_help=True)
+prepare_app = typer.Typer(help="Write the lists of images that training reads.")
 console = Console(highlight=False)
+
+_MOST_CLASSES = 40
+
+
+@prepare_app.callback(invoke_without_command=True)
+def prepare_command(
+    context: typer.Context,
+    labeled: Annotated[
+        Path | None,
+        typer.Option(help="Labeled images: COCO JSON, YOLO (data.yaml or folder), Pascal VOC or CVAT; file or folder."),
+    ] = None,
+    unlabeled: Annotated[
+        str | None,
+        typer.Option(help="Unlabeled images: a folder, a pattern, a list file (.txt), a video, or a COCO JSON."),
+    ] = None,
+    valid: Annotated[
+        Path | None,
+        typer.Option(help="Validation images, labeled; left out: the set's own, else a share is set aside."),
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Test images, labeled; left out: the set's own if it has any.")
+    ] = None,
+    valid_share: Annotated[
+        float, typer.Option(help="How much of the labeled images is set aside where there are no validation images.")
+    ] = 0.2,
+    test_share: Annotated[float, typer.Option(help="The same for test images.")] = 0.0,
+    group_by: Annotated[
+        str | None,
+        typer.Option(help="Regular expression; images in whose path its first group is the same stay on one side."),
+    ] = None,
+    every: Annotated[int, typer.Option(help="Of a video's frames, take each so-many-th.")] = 30,
+    seed: Annotated[int, typer.Option(help="Other numbers set other images aside.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Where to write the lists.")] = None,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy the images there too; else the lists lead to them.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the lists that are there.")] = False,
+) -> None:
+    """Write the lists of images that training reads: from folders as they come, or by one of the commands below."""
+    if context.invoked_subcommand is not None:
+        if labeled or unlabeled or out:
+            raise ConfigError(
+                f"--labeled, --unlabeled and --out here and `{context.invoked_subcommand}` don't go together"
+            )
+        return
+    if labeled is None or out is None:
+        if not (labeled or unlabeled or out):
+            typer.echo(context.get_help())
+            raise typer.Exit
+        raise ConfigError("give both: --labeled, a labeled set, and --out, the folder to write the lists to")
+    prepared = prepare(
+        labeled,
+        unlabeled,
+        out=out,
+        valid=valid,
+        test=test,
+        valid_share=valid_share,
+        test_share=test_share,
+        group_by=group_by,
+        every=every,
+        seed=seed,
+        copy=copy,
+        overwrite=overwrite,
+    )
+    print_prepared(prepared)
+    _say(f"\nwritten to {out}; next:\n  {_next_command(prepared)}")
+
+
+def print_prepared(prepared: Prepared) -> None:
+    """Print what was found, written and left out."""
+    _say(f"found: {prepared.found}")
+    console.print(_lists_table(prepared.summaries))
+    console.print(_classes_table(prepared))
+    _print_lines("left out:", _counted(prepared.dropped))
+    _print_lines("to know:", [*_counted(prepared.noted), *prepared.notes])
+
+
+def _lists_table(summaries: Iterable[Summary]) -> Table:
+    summaries = list(summaries)
+    # Most sets have neither.
+    special: dict[str, list[int | None]] = {
+        "no box": [each.num_background if each.boxes_by_class else None for each in summaries],
+        "ignored": [each.num_ignored for each in summaries],
+    }
+    special = {name: counts for name, counts in special.items() if any(counts)}
+    names = ("images", "boxes", *special, "box side")
+    table = Table("list", *(Column(name, justify="right") for name in names), "image size")
+    for row, each in enumerate(summaries):
+        numbers = [each.num_boxes if each.boxes_by_class else None, *(counts[row] for counts in special.values())]
+        side = f"{each.box_side:.0f} px" if each.box_side else ""
+        shown = ["" if number is None else f"{number:,}" for number in (each.num_images, *numbers)]
+        table.add_row(escape(each.name), *shown, side, _sizes(each))
+    return table
+
+
+def _sizes(summary: Summary) -> str:
+    middle, smallest, largest = ("x".join(map(str, size)) for size in summary.image_sizes)
+    return middle if smallest == largest else f"{middle} ({smallest} to {largest})"
+
+
+def _classes_table(prepared: Prepared) -> Table:
+    labeled = [each for each in prepared.summaries if each.boxes_by_class]
+    table = Table("class", *(Column(f"{each.name} boxes", justify="right") for each in labeled))
+    for number, name in enumerate(prepared.class_names[:_MOST_CLASSES]):
+        table.add_row(escape(name), *(f"{each.boxes_by_class[number]:,}" for each in labeled))
+    if len(prepared.class_names) > _MOST_CLASSES:
+        table.add_row(f"and {len(prepared.class_names) - _MOST_CLASSES} more")
+    return table
+
+
+def _counted(rows: Iterable[tuple[str, int, tuple[str, ...]]]) -> list[str]:
+    lines = []
+    for what, count, places in rows:
+        more = f" and {count - len(places):,} more" if count > len(places) else ""
+        lines.append(f"{what}: {count:,} ({', '.join(places)}{more})")
+    return lines
+
+
+def _print_lines(title: str, lines: Iterable[str]) -> None:
+    lines = list(lines)
+    if lines:
+        _say("\n  ".join([title, *lines]))
+
+
+def _next_command(prepared: Prepared) -> str:
+    words = ["softdet", "train", "--labeled", str(prepared.train), "--valid", str(prepared.valid)]
+    words += [] if prepared.unlabeled else ["--supervised"]
+    for option, path in (("--test", prepared.test), ("--unlabeled", prepared.unlabeled)):
+        words += [option, str(path)] if path else []
+    return shlex.join(words)
+
+
+def _say(text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)
 
 
 @prepare_app.command("coco")

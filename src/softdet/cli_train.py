@@ -11,14 +11,20 @@ import typer
 from lightning_fabric import Fabric
 
 from softdet import build
+from softdet.build_settings import Decided, with_values
+from softdet.cli_checks import look_at_data, prove_aloud
 from softdet.cli_output import print_metrics, say
-from softdet.config import Config, load_config, save_config
+from softdet.cli_own_data import adopt, own_data, prepared
+from softdet.cli_plan import check_hours, print_plan, settle_settings
+from softdet.cli_report import draw_run
+from softdet.config import Config, default_config, load_config, save_config
 from softdet.engine.metrics import load_truth
 from softdet.engine.outcome import describe_outcome, describe_run, settle
 from softdet.engine.run import RunFolder
 from softdet.engine.validation import evaluate_best, evaluate_test, evaluate_weights
 from softdet.errors import ConfigError, RunError
 from softdet.semi.health import labeled_density
+from softdet.smoke import keep_picture
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Change keys of the config.")
@@ -43,30 +49,100 @@ def train(
         Path | None, typer.Option(help="Go on with the run in this folder, exactly where it stopped.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in exp_path.")] = False,
+    labeled: Annotated[
+        Path | None,
+        typer.Option(help="Your labeled images: COCO JSON, YOLO (data.yaml or folder), Pascal VOC or CVAT."),
+    ] = None,
+    unlabeled: Annotated[
+        str | None,
+        typer.Option(help="Your unlabeled images: a folder, a pattern, a list file (.txt), a video, or a COCO JSON."),
+    ] = None,
+    valid: Annotated[
+        Path | None,
+        typer.Option(help="Labeled images to validate on; left out: the set's own, else a share is set aside."),
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Labeled images to report on; left out: the set's own if it has any.")
+    ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Where a share is set aside: images in whose path its first group is the same stay together."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder, as model.exp_path=OUT.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done and how long it would take, measured.")
+    ] = False,
+    max_hours: Annotated[
+        float | None, typer.Option(help="Take fewer steps where the run would take longer, as measured.")
+    ] = None,
+    no_doctor: Annotated[
+        bool, typer.Option("--no-doctor", help="Don't look for mistakes in images and labels before the start.")
+    ] = False,
+    no_smoke: Annotated[
+        bool, typer.Option("--no-smoke", help="Don't try a step of each kind, evaluation and saving before the start.")
+    ] = False,
 ) -> None:
     """Train, then test the best detector on the validation images."""
+    own = own_data(labeled, unlabeled, valid, test, group_by, supervised=supervised)
+    check_hours(max_hours)
     if resume is not None:
-        if config or overrides or supervised or overwrite:
+        if config or overrides or supervised or overwrite or own or out or dry_run or max_hours:
             raise ConfigError("--resume RUN goes on with the config that RUN was started with; give nothing beside it")
+        _require_run(RunFolder(resume))
         settings = load_config(RunFolder(resume).config, [f"model.exp_path={resume.absolute()}"])
-    elif config is not None:
-        settings = load_config(config, [*(overrides or []), *(["soft_teacher.enabled=false"] if supervised else [])])
+    elif config is not None or own is not None:
+        changes = [*(overrides or []), *(["soft_teacher.enabled=false"] if supervised else [])]
+        settings = load_config(config or default_config(), changes)
+        settings = with_values(settings, {"model.exp_path": out} if out else {})
     else:
-        raise ConfigError("give --config FILE to start a run, or --resume RUN to go on with one")
+        raise ConfigError(
+            "give --config FILE or --labeled IMAGES --unlabeled IMAGES to start a run, or --resume RUN to go on"
+        )
     fabric = build.make_fabric(settings)
     fabric.launch()
     run = RunFolder(settings.model.exp_path)
-    # Before anything of an earlier run is deleted.
-    data = build.load_data(settings)
-    arms = build.arms_of(settings, data, fabric.world_size)
-    run.claim(fabric, resume=resume is not None, overwrite=overwrite)
+    if not dry_run:
+        run.check(fabric, resume=resume is not None, overwrite=overwrite)
+    proof = None
+    with prepared(own, settings, fabric, overwrite=overwrite, keep=not dry_run) as settings:
+        # Before anything of an earlier run is deleted.
+        data = build.load_data(settings)
+        decided, measured = settle_settings(settings, data, fabric, max_hours=max_hours, measure=dry_run)
+        settings = decided.config
+        arms = build.arms_of(settings, data, fabric.world_size)
+        if not (no_doctor or resume):
+            look_at_data(settings, own, fabric)
+        if dry_run:
+            if fabric.is_global_zero:
+                print_plan(decided, data, fabric, measured)
+            return
+        if not (no_smoke or resume):
+            proof = prove_aloud(settings, data, fabric)
+        run.claim(fabric, resume=resume is not None, overwrite=overwrite)
+        if own is not None:
+            settings = adopt(settings, fabric)
+            data = build.load_data(settings)
+            arms = build.arms_of(settings, data, fabric.world_size)
     if fabric.is_global_zero:
         save_config(settings, run.config)
         run.write_environment(fabric.device)
-        say(_plan(settings, data, fabric.device.type))
+        print_plan(Decided(settings, decided.settings), data, fabric, measured)
+        if proof and (picture := keep_picture(proof, run)):
+            say(f"the first batch as the student sees it: {picture}")
     *controls, semi = arms
     if all(_train_control(control, run, data, fabric) for control in controls) and _train_last(semi, data, fabric):
         finish(settings, data, fabric)
+
+
+def _require_run(run: RunFolder) -> None:
+    if not run.config.is_file():
+        found = "holds no run, there is no config.yaml in it" if run.path.is_dir() else "is no folder"
+        raise RunError(
+            f"--resume {run.path}: it {found} (seen from {Path.cwd()}). Name the folder that the run was started with: "
+            "its model.exp_path, or --out."
+        )
 
 
 def _train_control(config: Config, run: RunFolder, data: build.Data, fabric: Fabric) -> bool:
@@ -84,6 +160,7 @@ def _train_control(config: Config, run: RunFolder, data: build.Data, fabric: Fab
     if not trainer.fit():
         return False
     if fabric.is_global_zero:
+        draw_run(config)
         say(f"{describe_run(own.metrics, None)}; now Soft Teacher, from the end of the burn-in: {run.path}")
     return True
 
@@ -127,6 +204,8 @@ def finish(settings: Config, data: build.Data, fabric: Fabric) -> None:
         if fabric.is_global_zero:
             print_metrics(metrics, f"{run.best} on test")
     if fabric.is_global_zero:
+        draw_run(settings)
+        say(f"curves and pictures are drawn; all of it on one page: softdet report {run.path}")
         say(line)
 
 
@@ -147,25 +226,3 @@ def _outcome(settings: Config, data: build.Data, place: _Place) -> str:
         splits["test"] = (data.test, load_truth(settings.data.test))
     outcome = settle(run, splits, labeled_density(data.train), burn_in, **place._asdict())
     return describe_outcome(outcome) if outcome else ""
-
-
-def _plan(settings: Config, data: build.Data, device: str) -> str:
-    num_steps = build.count_steps(settings, len(data.train))
-    lines = [
-        f"device: {device}",
-        f"labeled: {len(data.train)} images, {sum(len(r.labels) for r in data.train.images)} boxes, "
-        f"{len(data.train.class_names)} classes; validation: {len(data.valid)} images"
-        + (f"; test: {len(data.test)} images" if data.test else ""),
-    ]
-    if data.unlabeled is None:
-        lines.append(f"supervised control: {num_steps} steps")
-    else:
-        burn_in = build.count_burn_in(settings, num_steps)
-        lines.append(f"unlabeled: {len(data.unlabeled)} images; {num_steps} steps, of which {burn_in} burn-in")
-    if build.has_control(settings):
-        lines.append("two arms that share the burn-in: the supervised control first, then Soft Teacher")
-    for index in (data.train, data.valid, data.test):
-        if index and index.dropped:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in index.dropped.items())
-            lines.append(f"left out boxes of {index.source}: {reasons}")
-    return "\n".join(lines)

@@ -7,7 +7,7 @@ their own view, where pixel i covers [i, i + 1). Labels are 0-based and backgrou
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -109,12 +109,21 @@ class UnlabeledBatch:
         moved: dict[str, Any] = {f.name: _move(getattr(self, f.name), device) for f in fields(self)}
         return type(self)(**moved)
 
+    def cut(self, start: int, stop: int) -> Self:
+        """Some of the images; their failures stay with the whole."""
+        chosen = slice(start, stop)
+        parts: dict[str, Any] = {f.name: getattr(self, f.name)[chosen] for f in fields(self) if f.name != "failures"}
+        return type(self)(**parts)
+
 
 @dataclass(frozen=True, slots=True)
 class LabeledBatch(UnlabeledBatch):
     """Stored images with what they teach; targets are in pixels of the stored image."""
 
     targets: tuple[Targets, ...] = ()
+
+
+_AnyBatch = TypeVar("_AnyBatch", bound=UnlabeledBatch)
 
 
 def _move(value: object, device: torch.device) -> object:
@@ -143,6 +152,28 @@ class TrainBatch:
         """The same batch on another device."""
         unlabeled = None if self.unlabeled is None else self.unlabeled.to(device)
         return TrainBatch(self.step, self.labeled.to(device), unlabeled)
+
+    @property
+    def most_pieces(self) -> int:
+        """Into how many pieces it can be cut, each with an image of each kind."""
+        return min(len(self.labeled), len(self.labeled if self.unlabeled is None else self.unlabeled))
+
+    def split(self, pieces: int) -> list[TrainBatch]:
+        """Cut it into smaller micro-batches, as equal as they can be.
+
+        Args:
+            pieces: at most `most_pieces`.
+        """
+
+        def cut(batch: _AnyBatch, piece: int) -> _AnyBatch:
+            return batch.cut(len(batch) * piece // pieces, len(batch) * (piece + 1) // pieces)
+
+        return [
+            TrainBatch(
+                self.step, cut(self.labeled, piece), None if self.unlabeled is None else cut(self.unlabeled, piece)
+            )
+            for piece in range(pieces)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
+from softdet.data.writers.folders import Origin, write_results
+from softdet.data.writers.found import Classes
 from softdet.engine.detector import read_card
-from softdet.engine.prediction import find_images, predict
+from softdet.engine.prediction import open_job, work
 from softdet.engine.run import RunFolder
-from softdet.errors import DataError, WeightsError
+from softdet.errors import DataError, RunError, WeightsError
 
 CPU = torch.device("cpu")
 
@@ -26,7 +28,15 @@ def weights(tiny_run: Path) -> Path:
 
 
 def detect(weights: Path, sources: list[Path], out: Path, threshold: float | None = None) -> list[dict[str, Any]]:
-    return predict(weights, sources, out, threshold=threshold, device=CPU, batch_size=8)
+    """Detect and draw, in one process; gives the COCO results."""
+    job = open_job(weights, sources, out, threshold=threshold, drawings=True)
+    assert list(work(job, device=CPU, batch_size=8))[-1] == len(job.pictures)
+    classes = Classes(job.detector.card.class_names, job.detector.card.class_ids)
+    found = job.folder.found(1)
+    written = write_results("coco", found, classes, out)
+    job.folder.finish(found, classes.names, Origin("tiny", 24, job.threshold), [written]).require_most_readable()
+    entries: list[dict[str, Any]] = json.loads(written.read_text())
+    return entries
 
 
 def valid_images(squares: Path) -> list[Path]:
@@ -44,7 +54,6 @@ def test_it_finds_what_the_evaluation_finds(weights: Path, squares: Path, tiny_r
     kept = json.loads(RunFolder(tiny_run).detections.read_text())
     keys = ("category_id", "bbox", "score")
     assert [[entry[key] for key in keys] for entry in entries] == [[entry[key] for key in keys] for entry in kept]
-    assert entries == json.loads((tmp_path / "detections.json").read_text())
 
 
 def test_entries_name_the_file_the_class_and_the_users_id(weights: Path, squares: Path, tmp_path: Path) -> None:
@@ -128,18 +137,71 @@ def test_what_was_found_is_written_even_where_too_many_pictures_are_broken(
     assert {Path(entry["file_name"]).name for entry in entries} == {"valid_0.png", "valid_1.png"}
 
 
-def test_sources_that_are_none_are_named(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "notes.txt").write_text("not a picture")
-    for source, reason in (
-        (tmp_path / "none.jpg", "there is no such file or folder"),
-        (tmp_path / "empty", "no image in this folder"),
-        (tmp_path / "notes.txt", "not an image"),
-    ):
-        with pytest.raises(DataError, match=rf"{re.escape(str(source))}: {reason}"):
-            find_images([source])
-
-
 def test_a_missing_detector_is_named(squares: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"there is no weights file .*best\.safetensors"):
         detect(tmp_path / "best.safetensors", [squares / "unlabeled"], tmp_path / "out")
+
+
+def test_an_interrupted_job_goes_on_where_it_stopped(weights: Path, squares: Path, tmp_path: Path) -> None:
+    sources = [squares / "unlabeled"]
+    first = open_job(weights, sources, tmp_path / "out", threshold=0.05)
+    steps = work(first, device=CPU, batch_size=2)
+    assert [next(steps), next(steps)] == [0, 2]
+    steps.close()
+    again = open_job(weights, sources, tmp_path / "out", threshold=0.05)
+    assert list(work(again, device=CPU, batch_size=2)) == [2, 4, 6]
+    alone = open_job(weights, sources, tmp_path / "alone", threshold=0.05)
+    list(work(alone, device=CPU, batch_size=2))
+    for one, other in zip(again.folder.found(1), alone.folder.found(1), strict=True):
+        assert one.name == other.name
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-3)
+    # Another threshold is another job.
+    changed = open_job(weights, sources, tmp_path / "out", threshold=0.5)
+    assert next(work(changed, device=CPU, batch_size=2)) == 0
+
+
+def test_two_shares_are_the_whole(weights: Path, squares: Path, tmp_path: Path) -> None:
+    whole = open_job(weights, [squares / "unlabeled"], tmp_path / "whole", threshold=0.05)
+    list(work(whole, device=CPU, batch_size=1))
+    for rank in range(2):
+        job = replace(
+            open_job(weights, [squares / "unlabeled"], tmp_path / "two", threshold=0.05), rank=rank, world_size=2
+        )
+        assert list(work(job, device=CPU, batch_size=1))[-1] == 3
+    for one, other in zip(whole.folder.found(1), job.folder.found(2), strict=True):
+        assert one.name == other.name
+        assert np.array_equal(one.boxes, other.boxes)
+        assert np.array_equal(one.scores, other.scores)
+
+
+def test_results_are_not_mixed_with_others(weights: Path, squares: Path, tmp_path: Path) -> None:
+    source, out = valid_images(squares)[0], tmp_path / "out"
+    detect(weights, [source], out, threshold=0.05)
+    (out / "mine.txt").write_text("keep")
+    with pytest.raises(RunError, match=r"already holds results \(detections\.json, drawings\).*--overwrite"):
+        open_job(weights, [source], out)
+    other = valid_images(squares)[1]
+    job = open_job(weights, [other], out, drawings=True, overwrite=True)
+    assert {path.name for path in out.iterdir()} == {"mine.txt", "unfinished"}
+    list(work(job, device=CPU, batch_size=1))
+    assert [path.stem for path in (out / "drawings").iterdir()] == [other.stem]
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("keep")
+    with pytest.raises(RunError, match="softdet didn't write"):
+        open_job(weights, [source], tmp_path / "notes", overwrite=True)
+
+
+def test_a_source_that_is_none_leaves_nothing_behind(weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no file or folder .*none\.jpg"):
+        open_job(weights, [tmp_path / "none.jpg"], tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_summary_counts_what_was_found(weights: Path, squares: Path, tmp_path: Path) -> None:
+    entries = detect(weights, [squares / "unlabeled"], tmp_path, threshold=0.2)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["boxes"] == len(entries) == sum(summary["boxes_per_class"].values())
+    assert summary["images"] == 6
+    assert summary["images_without_boxes"] == 6 - len({entry["image_id"] for entry in entries})
+    assert summary["threshold"] == 0.2
+    assert not (tmp_path / "unfinished").exists()

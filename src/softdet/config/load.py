@@ -14,6 +14,11 @@ from softdet.config.schema import Config
 from softdet.errors import ConfigError
 
 
+def default_config() -> Path:
+    """The config of a run that names none: its images come from elsewhere, and nearly all is `auto`."""
+    return Path(__file__).with_name("default.yaml")
+
+
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file, change keys of it, and check everything.
 
@@ -25,11 +30,23 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         ConfigError: with the dotted path, the value, what is allowed and, for an unknown key, the nearest one.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+        _refuse_doubled_keys(yaml.compose(text, Loader=yaml.SafeLoader), path)
     except FileNotFoundError as error:
-        raise ConfigError(f"there is no config file {path}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"there is no config file {path} (seen from {Path.cwd()}). Is the path right?") from error
+    except OSError as error:
+        raise ConfigError(
+            f"{path} can't be read as a config ({error.strerror}). A config is one YAML file, such as config.yaml in a "
+            "run's folder."
+        ) from error
+    except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not valid YAML: no text in UTF-8 ({error.reason} at byte {error.start}). Is it a config, saved "
+            "as UTF-8?"
+        ) from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: a config holds sections ({', '.join(Config.model_fields)}); found {content!r}")
     return parse_config(content, overrides, source=str(path))
@@ -71,6 +88,22 @@ def _override(content: dict[str, Any], override: str) -> None:
         raise ConfigError(f"override {override!r}: the value is not valid YAML ({error})") from error
     except TypeError as error:
         raise ConfigError(f"{section} holds keys; found {content[section]!r}, so {override!r} has no place") from error
+
+
+def _refuse_doubled_keys(node: yaml.Node | None, path: Path) -> None:
+    """YAML readers keep the last of two keys of a name, and all that stands below the first would be lost unsaid."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if key.value in lines:
+            raise ConfigError(
+                f"{path}: {key.value} stands twice, in lines {lines[key.value]} and {line}, and only one can hold. Put "
+                "all of it into one."
+            )
+        lines[key.value] = line
+        _refuse_doubled_keys(value, path)
 
 
 def _without_none_words(value: Any) -> Any:

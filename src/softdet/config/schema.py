@@ -2,59 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
-
-
-def _parse_size(value: Any) -> Any:
-    """Read `320x320` (rows x cols), a pair, or one number for a square."""
-    if isinstance(value, str):
-        parts = value.lower().replace(" ", "").split("x")
-        if not all(part.isdigit() for part in parts):
-            raise ValueError("write rows x columns, for example 320x320")
-        value = [int(part) for part in parts]
-    if isinstance(value, int):
-        value = [value]
-    return tuple(value) * 2 if isinstance(value, list) and len(value) == 1 else value
-
-
-def _check_size(value: tuple[int, int]) -> tuple[int, int]:
-    if any(side < 64 or side % 32 for side in value):
-        raise ValueError(
-            "both sides must be multiples of 32 and at least 64, the stride of the pyramid's deepest stage"
-        )
-    return value
-
-
-def _check_range(value: tuple[float, float]) -> tuple[float, float]:
-    if not 0 < value[0] <= value[1] < math.inf:
-        raise ValueError("write [low, high] with 0 < low <= high")
-    return value
-
-
-def _check_weak_scale(value: tuple[float, float]) -> tuple[float, float]:
-    if value[1] > 1:
-        raise ValueError("must stay at or below 1: what the teacher's view crops away becomes background")
-    return value
-
-
-def _check_gpus(value: int | tuple[int, ...]) -> int | tuple[int, ...]:
-    if isinstance(value, tuple) and (not value or len(set(value)) < len(value)):
-        raise ValueError("write one number or a list of different ones, for example 0 or [0, 1]")
-    return value
-
-
-ImageSize = Annotated[tuple[int, int], BeforeValidator(_parse_size), AfterValidator(_check_size)]
-ScaleRange = Annotated[tuple[float, float], AfterValidator(_check_range)]
+from softdet.config.auto import OR_AUTO
+from softdet.config.values import (
+    Count,
+    CountOrZero,
+    ImageSize,
+    NotNegative,
+    Positive,
+    ScaleRange,
+    Share,
+    check_gpus,
+    check_weak_scale,
+)
 
 
 class _Section(BaseModel):
@@ -84,11 +48,17 @@ class DataConfig(_Section):
 class BasenetConfig(_Section):
     """The backbone."""
 
-    arch: str = Field("Res50", description="Res18/34/50/101/152 or any timm feature backbone by its name.")
+    arch: Annotated[str, OR_AUTO] = Field(
+        "Res50",
+        description="Res18/34/50/101/152 or any timm feature backbone by its name. auto: Res50 with a GPU, "
+        "mobilenetv2_100 without one.",
+    )
     pretrained: bool | Path = Field(
         True, description="ImageNet weights: True downloads them, a path loads a local file, False starts from scratch."
     )
-    lr_backbone: NotNegative = Field(1e-4, description="Learning rate of the backbone.")
+    lr_backbone: Annotated[NotNegative, OR_AUTO] = Field(
+        1e-4, description="Learning rate of the backbone. auto: that of the rest."
+    )
     frozen_stages: CountOrZero | Literal["auto"] = Field(
         "auto",
         description="How many of the first feature stages (strides 2, 4, ...) never learn. "
@@ -105,7 +75,11 @@ class OptimizerConfig(_Section):
     """How the weights move."""
 
     which: Literal["Adam", "AdamW", "SGD"] = Field("Adam", description="SGD has momentum .9.")
-    lr: Positive = Field(1e-4, description="Learning rate of all but the backbone.")
+    lr: Annotated[Positive, OR_AUTO] = Field(
+        1e-4,
+        description="Learning rate of all but the backbone. auto: in proportion to the labeled images a step, from "
+        "what served the backbone at 8.",
+    )
     weight_decay: NotNegative = Field(
         1e-4, description="As that optimizer defines it (L2 for Adam and SGD), not on norms and biases."
     )
@@ -122,17 +96,29 @@ class OptimizerConfig(_Section):
 class ParamsConfig(_Section):
     """The run."""
 
-    batch_size: Count = Field(8, description="Labeled images per optimizer step over all GPUs together.")
+    batch_size: Annotated[Count, OR_AUTO] = Field(
+        8,
+        description="Labeled images per optimizer step over all GPUs together. auto: 8 without a GPU, else for each "
+        "GPU the largest of 8, 16 and 32 that its memory holds.",
+    )
     epoch: Count = Field(30, description="Passes over data.train.")
     random_seed: CountOrZero = Field(3000, description="Of weights, order and augmentation.")
-    image_size: ImageSize = Field((320, 320), description="Rows x columns of the canvas.")
+    image_size: Annotated[ImageSize, OR_AUTO] = Field(
+        (320, 320),
+        description="Rows x columns of the canvas. auto: with a GPU 640 or the images' own size; without one the "
+        "smallest of 160 to 320 at which nine objects in ten are 24 pixels or more.",
+    )
     classes: Path | None = Field(
         None, description="File with one class name a line; left out: the classes of data.train."
     )
     data_worker: CountOrZero = Field(0, description="Loader processes for each of the two lists; 0: none.")
-    iterations: Count | None = Field(None, description="Optimizer steps; overrides epoch.")
-    accumulate: Count = Field(
-        1, description="Micro-batches per step: the same gradients with less memory. Divides batch_size / GPUs."
+    iterations: Annotated[Count | None, OR_AUTO] = Field(
+        None, description="Optimizer steps; overrides epoch. auto: the burn-in and at least 1.5 times as many again."
+    )
+    accumulate: Annotated[Count, OR_AUTO] = Field(
+        1,
+        description="Micro-batches per step: the same gradients with less memory. Divides batch_size / GPUs. auto: as "
+        "few as the GPU's memory allows.",
     )
     resize: Literal["letterbox", "stretch"] = Field(
         "letterbox", description="Keep the images' shape and fill with grey, or stretch them to the canvas."
@@ -148,14 +134,21 @@ class ParamsConfig(_Section):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
         "32-true", description="Number format on GPUs; the CPU always computes in 32 bits."
     )
-    evaluate_every: CountOrZero = Field(
-        0, description="Steps between evaluations on data.valid; 0: ten times a run. The last step always evaluates."
+    evaluate_every: Annotated[CountOrZero, OR_AUTO] = Field(
+        0,
+        description="Steps between evaluations on data.valid; 0: ten times a run. The last step always evaluates. "
+        "auto: ten times a run, at least 100 steps apart.",
     )
     evaluate_student: bool = Field(
         True, description="Also evaluate the student itself, beside its average: one more pass over data.valid each."
     )
     checkpoint_every: CountOrZero = Field(0, description="Steps between checkpoints; 0: with each evaluation.")
     log_every: Count = Field(20, description="Steps between rows of metrics.csv.")
+    gallery_images: CountOrZero = Field(
+        8,
+        description="Unlabeled images, always the same, whose pseudo-labels are kept at each evaluation for softdet "
+        "report; 0: none.",
+    )
     tensorboard: bool = Field(False, description="Also write TensorBoard files (pip install 'softdet[tensorboard]').")
 
 
@@ -180,18 +173,30 @@ class SoftTeacherConfig(_Section):
         "an object; none: nothing, and no background either: boxes alone.",
     )
     unsup_loss_weight: NotNegative = Field(1.0, description="Weight of the unlabeled images' losses.")
-    ema_decay: Share = Field(0.99, description="The share of the teacher that is kept at each step.")
+    ema_decay: Annotated[Share, OR_AUTO] = Field(
+        0.99,
+        description="The share of the teacher that is kept at each step. auto: it remembers a tenth of the run.",
+    )
     pseudo_box_th: Share | None = Field(
         None, description="Teach the place of boxes above this score, if agreed upon; left out: pseudo_cls_th."
     )
-    unlabeled_ratio: Positive = Field(1.0, description="Unlabeled images per labeled one in a step.")
-    burn_in_steps: CountOrZero | None = Field(
-        None, description="Steps on labeled images alone; left out: a fifth of the run, at most 5,000."
+    unlabeled_ratio: Annotated[Positive, OR_AUTO] = Field(
+        1.0,
+        description="Unlabeled images per labeled one in a step. auto: 1; with a GPU and more than ten unlabeled "
+        "images for each labeled one, 2.",
+    )
+    burn_in_steps: Annotated[CountOrZero | None, OR_AUTO] = Field(
+        None,
+        description="Steps on labeled images alone; left out: a fifth of the run, at most 5,000. auto: until labeled "
+        "images alone teach no more, by the number of classes and images.",
     )
     max_loss_ratio: Positive | None = Field(
         None, description="The unlabeled images' losses are scaled down to at most so many times the labeled ones'."
     )
-    ramp_steps: CountOrZero = Field(0, description="The weight grows over so many steps after the burn-in.")
+    ramp_steps: Annotated[CountOrZero, OR_AUTO] = Field(
+        0,
+        description="The weight grows over so many steps after the burn-in. auto: 100, or a twentieth of what follows.",
+    )
     background: Literal["soft", "ignore", "none"] = Field(
         "soft",
         description="soft: background weighs 1 - the teacher's highest score there; ignore: anchors near doubtful "
@@ -209,7 +214,7 @@ class SoftTeacherConfig(_Section):
     empty_image_weight: Share = Field(
         0.0, description="Weight of an unlabeled image without any pseudo box: pure background teaches to see nothing."
     )
-    weak_scale: Annotated[ScaleRange, AfterValidator(_check_weak_scale)] = Field(
+    weak_scale: Annotated[ScaleRange, AfterValidator(check_weak_scale)] = Field(
         (0.8, 1.0), description="Scale of the teacher's view; at most 1, so that it never crops."
     )
     translate: Share = Field(0.1, description="Largest shift of the strong view, in parts of the canvas.")
@@ -257,15 +262,21 @@ class ModelConfig(_Section):
     is_finetune: bool = Field(
         False, description="With model_path: the classes may differ; only what depends on them starts anew."
     )
-    fpn_channels: Annotated[int, Field(ge=8, multiple_of=8)] = Field(
-        256, description="Channels of the feature pyramid and the heads."
+    fpn_channels: Annotated[int, Field(ge=8, multiple_of=8), OR_AUTO] = Field(
+        256, description="Channels of the feature pyramid and the heads. auto: 256 with a GPU, 96 without one."
     )
-    head_convs: CountOrZero = Field(4, description="3x3 convolutions in each head.")
-    anchor_sizes: tuple[Positive, Positive, Positive, Positive, Positive] = Field(
-        (32, 64, 128, 256, 512), description="Base side of the anchors on P3 to P7, in pixels of the canvas."
+    head_convs: Annotated[CountOrZero, OR_AUTO] = Field(
+        4, description="3x3 convolutions in each head. auto: 4 with a GPU, 2 without one."
     )
-    anchor_octaves: tuple[Positive, ...] = Field(
-        (1.0, 2 ** (1 / 3), 2 ** (2 / 3)), min_length=1, description="Multiples of the base side on each level."
+    anchor_sizes: Annotated[tuple[Positive, Positive, Positive, Positive, Positive], OR_AUTO] = Field(
+        (32, 64, 128, 256, 512),
+        description="Base side of the anchors on P3 to P7, in pixels of the canvas. auto: these, or up to half as "
+        "large where more than a tenth of the objects would have none that fits.",
+    )
+    anchor_octaves: Annotated[tuple[Positive, ...], Field(min_length=1), OR_AUTO] = Field(
+        (1.0, 2 ** (1 / 3), 2 ** (2 / 3)),
+        description="Multiples of the base side on each level. auto: these, and .5 where a class of small objects "
+        "would have no anchor that fits.",
     )
     anchor_ratios: tuple[Positive, ...] = Field((0.5, 1.0, 2.0), min_length=1, description="Height / width.")
 
@@ -274,7 +285,7 @@ class CudaConfig(_Section):
     """The devices."""
 
     using: bool = Field(True, description="Take CUDA, else Apple's MPS, else the CPU; False: the CPU.")
-    gpu_id: Annotated[CountOrZero | tuple[CountOrZero, ...], AfterValidator(_check_gpus)] = Field(
+    gpu_id: Annotated[CountOrZero | tuple[CountOrZero, ...], AfterValidator(check_gpus)] = Field(
         0, description="One GPU by its number, or a list for data-parallel training."
     )
     num_nodes: Count = Field(1, description="Machines that train together (started with torchrun).")

@@ -45,7 +45,7 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
     try:
         with Image.open(path) as opened:
             opened.load()
-            return _as_rgb(_orient(opened, path, size))
+            return as_rgb(_orient(opened, path, size))
     except DataError:
         raise
     except FileNotFoundError as error:
@@ -100,7 +100,8 @@ def _orient(image: Image.Image, path: Path, size: tuple[int, int] | None) -> Ima
     )
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as RGB: 16 bits are scaled to 8, and what is transparent becomes white."""
     if image.mode in _MORE_THAN_BYTES:
         # Pillow would clip at 255; an image that only uses 12 of its 16 bits still keeps its contrast here.
         values = np.nan_to_num(np.asarray(image, dtype=np.float32)).clip(min=0)

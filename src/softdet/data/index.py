@@ -118,9 +118,9 @@ def load_labeled(path: Path, class_names: Sequence[str] | None = None, root: Pat
         DataError: the file can't be used; a category is not among the classes; none of the first images exists.
     """
     content = load_json(path)
-    images = _entries(path, content, "images", ("id", "file_name"))
-    listed = _entries(path, content, "annotations", ("image_id", "category_id"))
-    categories = {entry["id"]: str(entry["name"]) for entry in _entries(path, content, "categories", ("id", "name"))}
+    images = entries_of(path, content, "images", ("id", "file_name"))
+    listed = entries_of(path, content, "annotations", ("image_id", "category_id"))
+    categories = {entry["id"]: str(entry["name"]) for entry in entries_of(path, content, "categories", ("id", "name"))}
     if not categories:
         raise DataError(f"{path}: no `categories`, so its boxes have no classes. Is it a labeled index?")
     if class_names is None:
@@ -172,7 +172,7 @@ def load_unlabeled(path: Path, root: Path | None = None) -> Index:
     folders = image_folders(path, content, root)
     records = [
         ImageRecord.plain(image["id"], _locate(image, folders), _size(path, image))
-        for image in _entries(path, content, "images", ("id", "file_name"))
+        for image in entries_of(path, content, "images", ("id", "file_name"))
     ]
     return Index(path, _found(path, records, folders), (), (), {})
 
@@ -190,7 +190,7 @@ def image_folders(path: Path, content: dict[str, Any], root: Path | None) -> lis
     return folders
 
 
-def _entries(path: Path, content: dict[str, Any], name: str, keys: tuple[str, ...]) -> list[dict[str, Any]]:
+def entries_of(path: Path, content: dict[str, Any], name: str, keys: tuple[str, ...]) -> list[dict[str, Any]]:
     """One of the lists of an index, once it's sure that each entry has the keys, and an id of its own."""
     entries = content.get(name) or []
     bad = [e for e in entries if not (isinstance(e, dict) and all(isinstance(e.get(key), int | str) for key in keys))]

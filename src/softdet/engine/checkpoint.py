@@ -13,9 +13,21 @@ from softdet.files import whole_file
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint, whole or not at all."""
-    with whole_file(path) as draft:
-        torch.save(state, draft)
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        RunError: it can't be written; the one before it is as it was.
+    """
+    try:
+        with whole_file(path) as draft:
+            torch.save(state, draft)
+    # On a full disk torch speaks of a position in its own file, if at all.
+    except (OSError, RuntimeError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error).partition("\n")[0]
+        raise RunError(
+            f"{path} can't be written ({reason}). Is the disk full? Make room; what was saved before is whole, and "
+            f"`softdet train --resume {path.parent}` goes on from there."
+        ) from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -29,6 +41,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, LookupError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise RunError(f"{path} can't be read as a checkpoint ({reason})") from error
+        # Of torch's long texts the first sentence tells what was met.
+        reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
+        raise RunError(
+            f"{path} can't be read as a checkpoint ({reason}). Was it cut off while copied? Put the whole file back, "
+            "or start the run anew with --overwrite."
+        ) from error
     return state

@@ -84,7 +84,11 @@ def load_detector(path: Path) -> Detector:
 def read_card(path: Path) -> DetectorCard:
     """Read what a detector's file says beside its weights; see `load_detector`."""
     if not path.is_file():
-        raise WeightsError(f"there is no weights file {path}. Did the run reach its first evaluation?")
+        is_of_run = path.parent.name == "weights"
+        likely = (
+            "Did the run reach its first evaluation?" if is_of_run else f"Seen from {Path.cwd()}: is the path right?"
+        )
+        raise WeightsError(f"there is no weights file {path}. {likely}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -45,20 +45,29 @@ def infer(
     for start in range(0, len(records), batch_size):
         chosen = range(start, min(start + batch_size, len(records)))
         samples = [dataset[index] for index in chosen]
-        images = torch.stack([sample.image for sample in samples]).to(device).float() / 255
-        found = detect(
-            model(images),
-            card.image_size,
-            score_threshold=card.score_threshold,
-            iou_threshold=card.iou_threshold,
-            top_k=card.top_k,
-        )
+        found = detect_samples(model, card, samples, device=device)
         for index, sample, instances in zip(chosen, samples, found, strict=True):
             if sample.failure is None:
-                yield records[index], _in_own_pixels(on_cpu(instances), sample)
+                yield records[index], instances
             else:
                 failures.append(sample.failure)
     check_failures(failures, len(records))
+
+
+@torch.inference_mode()
+def detect_samples(
+    model: nn.Module, card: DetectorCard, samples: Sequence[Sample], *, device: torch.device
+) -> list[Instances]:
+    """Detect in one batch of stored images; gives each one's detections in pixels of the upright image itself."""
+    images = torch.stack([sample.image for sample in samples]).to(device).float() / 255
+    found = detect(
+        model(images),
+        card.image_size,
+        score_threshold=card.score_threshold,
+        iou_threshold=card.iou_threshold,
+        top_k=card.top_k,
+    )
+    return [_in_own_pixels(on_cpu(each), sample) for each, sample in zip(found, samples, strict=True)]
 
 
 def check_failures(failures: Sequence[str], num_images: int) -> None:
@@ -132,10 +141,15 @@ def describe_metrics(metrics: dict[str, Any], title: str) -> str:
 def _in_own_pixels(instances: Instances, sample: Sample) -> Instances:
     factor_x, factor_y = sample.scale
     factors = torch.tensor([factor_x, factor_y, factor_x, factor_y])
-    size = (round(sample.content[0] / factor_y), round(sample.content[1] / factor_x))
-    boxes: Tensor = clip_boxes(instances.boxes / factors, size)
+    boxes: Tensor = clip_boxes(instances.boxes / factors, own_size(sample))
     has_area = (boxes[:, 2:] > boxes[:, :2]).all(1)
     return Instances(boxes[has_area], instances.labels[has_area], instances.scores[has_area])
+
+
+def own_size(sample: Sample) -> tuple[int, int]:
+    """Rows and columns of the upright image that a sample was made of."""
+    factor_x, factor_y = sample.scale
+    return round(sample.content[0] / factor_y), round(sample.content[1] / factor_x)
 
 
 def device_for(using: bool, gpu_id: int = 0) -> torch.device:

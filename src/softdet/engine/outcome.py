@@ -16,7 +16,7 @@ from softdet.data.index import Index
 from softdet.engine.comparison import Gain, paired_bootstrap
 from softdet.engine.detector import load_detector
 from softdet.engine.evaluation import detections_over
-from softdet.engine.metrics import class_agnostic_ap
+from softdet.engine.metrics import class_agnostic_ap, evaluate_detections
 from softdet.engine.run import RunFolder
 from softdet.files import whole_file, write_json
 from softdet.semi.health import LabeledDensity
@@ -99,9 +99,19 @@ def settle(
             "reported_on": _reported(outcome),
             "gains": {name: asdict(gain) for name, gain in gains.items()},
             "reasons": list(outcome.reasons),
+            "per_class": _by_class(splits["valid"][1], *found["valid"]),
         },
     )
     return outcome
+
+
+def _by_class(truth: dict[str, Any], before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each class's AP of both arms, -1 without a true box: more than the gain of all classes together tells."""
+    rows = (evaluate_detections(truth, detections)["per_class"] for detections in (before, after))
+    return [
+        {"name": one["name"], "before": one["AP"], "after": other["AP"], "num_boxes": one["num_boxes"]}
+        for one, other in zip(*rows, strict=True)
+    ]
 
 
 def likely_reasons(

@@ -1,97 +1,237 @@
-"""Detect in pictures of any folder and write what was found."""
+"""Detect in pictures of any source: each process its share, rows streamed to files, taken up after an interruption."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import torch
+from PIL import Image
 
-from softdet.data.images import read_image
-from softdet.data.index import IMAGE_SUFFIXES, ImageRecord, load_unlabeled
-from softdet.engine.detector import DetectorCard, load_detector
-from softdet.engine.evaluation import infer, to_coco
-from softdet.errors import DataError
-from softdet.files import write_json
+from softdet.data.datasets import Sample
+from softdet.data.images import canvas_scale, read_image, to_canvas
+from softdet.data.pictures import Picture, list_pictures
+from softdet.data.sources.parts import Tally
+from softdet.data.writers.found import FoundImage
+from softdet.engine.detector import Detector, DetectorCard, load_detector
+from softdet.engine.evaluation import detect_samples, own_size
+from softdet.engine.job_folder import JobFolder
+from softdet.engine.processes import from_first, wait_for_all
+from softdet.engine.shards import ShardWriter
+from softdet.errors import DataError, SoftdetError
+from softdet.files import digest
 from softdet.report.drawing import draw_boxes
-from softdet.structures import Instances
+from softdet.structures import Instances, Targets
+
+_Item = TypeVar("_Item")
+_Made = TypeVar("_Made")
+# Pictures are decoded so many batches ahead, in so many threads.
+_BATCHES_AHEAD = 2
+_NUM_THREADS = min(8, os.cpu_count() or 1)
 
 
-def find_images(sources: Sequence[Path]) -> list[ImageRecord]:
-    """List images from files and folders (searched recursively).
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one process of a job works on.
 
-    Raises:
-        DataError: a source doesn't exist or holds no image.
+    Attributes:
+        folder: where all of them write.
+        detector: of the job.
+        weights: its file.
+        pictures: of all processes.
+        threshold: the lowest score to keep.
+        drawings: also draw what was found.
+        rank: number of this process.
+        world_size: how many there are.
+        dropped: pictures that were listed and aren't there; the first process knows.
     """
-    records: list[ImageRecord] = []
-    for source in sources:
-        if source.is_dir():
-            records += load_unlabeled(source).images
-        elif source.is_file():
-            records += [record_of(source)]
-        else:
-            raise DataError(f"{source}: there is no such file or folder")
-    return records
+
+    folder: JobFolder
+    detector: Detector
+    weights: Path
+    pictures: list[Picture]
+    threshold: float
+    drawings: bool
+    rank: int
+    world_size: int
+    dropped: Tally
+
+    @property
+    def share(self) -> range:
+        """The places of this process's pictures: each so-many-th, so that all shares are alike."""
+        return range(self.rank, len(self.pictures), self.world_size)
 
 
-def record_of(path: Path) -> ImageRecord:
-    """A record for one image file without labels."""
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise DataError(f"{path}: not an image (known endings: {', '.join(sorted(IMAGE_SUFFIXES))})")
-    return ImageRecord.plain(path.name, path)
-
-
-def predict(
-    weights: Path, sources: Sequence[Path], out: Path, *, threshold: float | None, device: torch.device, batch_size: int
-) -> list[dict[str, Any]]:
-    """Detect in images; write `detections.json` and a drawing of each.
+def open_job(
+    weights: Path,
+    sources: Sequence[str | Path],
+    out: Path,
+    *,
+    threshold: float | None = None,
+    drawings: bool = False,
+    every: int = 30,
+    overwrite: bool = False,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Job:
+    """Claim the folder and list the pictures; the first process does it for all.
 
     Args:
         weights: a detector's file.
-        sources: image files and folders.
-        out: the folder to write into.
+        sources: see `list_pictures`.
+        out: the folder to write to; an interrupted job of the same kind is taken up there.
         threshold: the lowest score to keep; None takes the detector's operating point.
+        drawings: also draw what was found.
+        every: of a video's frames, each so-many-th is taken.
+        overwrite: replace what an earlier job has written there.
+        rank: number of this process.
+        world_size: how many there are.
+
+    Raises:
+        WeightsError: the detector can't be read.
+        RunError: `out` is taken.
+        DataError: a source is none.
+    """
+    detector = load_detector(weights)
+    folder, dropped = JobFolder(out), Tally()
+    listed: list[Picture] | SoftdetError = []
+    if rank == 0:
+        try:
+            folder.claim(overwrite=overwrite)
+            listed = list_pictures(sources, frames=folder.frames, every=every, dropped=dropped)
+        except SoftdetError as error:
+            folder.leave()
+            listed = error
+    listed = from_first(listed)
+    if isinstance(listed, SoftdetError):
+        raise listed
+    lowest = detector.card.operating_threshold if threshold is None else threshold
+    return Job(folder, detector, weights, listed, lowest, drawings, rank, world_size, dropped)
+
+
+def work(job: Job, *, device: torch.device, batch_size: int) -> Iterator[int]:
+    """Detect in this process's share of the pictures, and wait for the others.
+
+    Args:
+        job: from `open_job`.
         device: where to compute.
         batch_size: images per forward pass.
 
-    Returns:
-        COCO results with `file_name`, boxes in pixels of each upright image.
-
-    Raises:
-        DataError: a source is none, or more than 5% of the images can't be read; the others are done and written then.
+    Yields:
+        How many of the share are done, first those that an interrupted job has left. Then, for every process, all that
+        was found is in `job.folder.found(job.world_size)`.
     """
-    records = find_images(sources)
-    detector = load_detector(weights)
-    lowest = detector.card.operating_threshold if threshold is None else threshold
-    card = replace(detector.card, score_threshold=min(lowest, detector.card.score_threshold))
-    entries: list[dict[str, Any]] = []
-    drawn: set[Path] = set()
-    found = infer(detector.model.to(device), card, records, device=device, batch_size=batch_size)
-    try:
-        for number, (record, instances) in enumerate(found, start=1):
-            kept = instances[instances.scores >= lowest]
-            own = to_coco(record, kept, card.class_ids)
-            names = [card.class_names[label] for label in kept.labels.tolist()]
-            entries += [
-                entry | {"image_id": number, "file_name": str(record.path), "category": name}
-                for entry, name in zip(own, names, strict=True)
-            ]
-            target = (out / "drawings" / str(record.id)).with_suffix(".jpg")
-            if target in drawn:
-                target = target.with_stem(f"{target.stem}_{number}")
-            drawn.add(target)
-            _save_drawing(record, kept, card, target)
-    finally:
-        # Where too many images can't be read, what was found in the others is still worth having.
-        write_json(out / "detections.json", entries)
-    return entries
+    card = with_threshold(job.detector.card, job.threshold)
+    model = job.detector.model.to(device)
+    read = partial(_read, card=card, keep=job.drawings)
+    shard = job.folder.shard(job.rank, job.world_size)
+    with ShardWriter(shard, _stamp(job)) as writer, ThreadPoolExecutor(_NUM_THREADS) as pool:
+        yield writer.num_rows
+        places = job.share[writer.num_rows :]
+        loaded = _ahead(pool, read, map(job.pictures.__getitem__, places), _BATCHES_AHEAD * batch_size)
+        for batch in _batches(zip(places, loaded, strict=True), batch_size):
+            samples = [each.sample for _, each in batch if each.sample is not None]
+            found = iter(detect_samples(model, card, samples, device=device) if samples else [])
+            results = [None if each.sample is None else _keep(next(found), job.threshold) for _, each in batch]
+            if job.drawings:
+                drawn = zip(batch, results, strict=True)
+                list(pool.map(lambda pair: _draw(job, pair[0][0], pair[0][1].image, pair[1]), drawn))
+            for (place, each), result in zip(batch, results, strict=True):
+                if each.sample is None or result is None:
+                    writer.failed(place, each.failure)
+                else:
+                    writer.found(place, as_found(job.pictures[place], result, own_size(each.sample)))
+            writer.flush()
+            yield writer.num_rows
+    wait_for_all()
 
 
-def _save_drawing(record: ImageRecord, found: Instances, card: DetectorCard, path: Path) -> None:
-    picture = read_image(record.path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draw_boxes(picture, found.boxes.tolist(), found.labels.tolist(), card.class_names, found.scores.tolist()).save(
-        path, quality=90
+def with_threshold(card: DetectorCard, threshold: float) -> DetectorCard:
+    """A card whose detections reach down to a score."""
+    return replace(card, score_threshold=min(threshold, card.score_threshold))
+
+
+def as_found(picture: Picture, instances: Instances, size: tuple[int, int]) -> FoundImage:
+    """Detections of a picture, as the writers take them."""
+    return FoundImage(
+        picture.id,
+        picture.name,
+        picture.path,
+        size,
+        instances.boxes.numpy(),
+        instances.labels.numpy(),
+        instances.scores.numpy(),
     )
+
+
+def sample_of(image: Image.Image, card: DetectorCard) -> Sample:
+    """An RGB image on the detector's canvas."""
+    pixels, content = to_canvas(image, card.image_size, card.resize)
+    return Sample(pixels, content, canvas_scale((image.height, image.width), content), Targets.empty())
+
+
+class _Loaded(NamedTuple):
+    sample: Sample | None
+    image: Image.Image | None
+    failure: str = ""
+
+
+def _read(picture: Picture, card: DetectorCard, keep: bool) -> _Loaded:
+    try:
+        image = read_image(picture.path, picture.size)
+    except DataError as error:
+        return _Loaded(None, None, str(error))
+    return _Loaded(sample_of(image, card), image if keep else None)
+
+
+def _keep(instances: Instances, threshold: float) -> Instances:
+    return instances[instances.scores >= threshold]
+
+
+def _draw(job: Job, place: int, image: Image.Image | None, found: Instances | None) -> None:
+    if image is None or found is None:
+        return
+    path = (job.folder.drawings / job.pictures[place].name).with_suffix(".jpg")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = job.detector.card.class_names
+    drawn = draw_boxes(image, found.boxes.tolist(), found.labels.tolist(), names, found.scores.tolist())
+    drawn.save(path, quality=90)
+
+
+def _stamp(job: Job) -> dict[str, Any]:
+    listed = hashlib.sha256()
+    for picture in job.pictures:
+        listed.update(f"{picture.id}\0{picture.name}\0{picture.path}\n".encode(errors="surrogateescape"))
+    return {
+        "weights": digest(job.weights),
+        "threshold": job.threshold,
+        "drawings": job.drawings,
+        "pictures": listed.hexdigest(),
+        "rank": job.rank,
+        "world_size": job.world_size,
+    }
+
+
+def _ahead(pool: Executor, function: Callable[[_Item], _Made], items: Iterable[_Item], count: int) -> Iterator[_Made]:
+    """What a function makes of each item, in order; the next ones are being made meanwhile."""
+    waiting: deque[Future[_Made]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > count:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch

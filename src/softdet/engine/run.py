@@ -83,12 +83,57 @@ class RunFolder:
         return self.path / "far_images.csv"
 
     @property
+    def gallery(self) -> Path:
+        """What teacher and student saw in the same unlabeled images, a line for each evaluation."""
+        return self.path / "gallery.jsonl"
+
+    @property
+    def thumbnails(self) -> Path:
+        """Small copies of these images."""
+        return self.path / "gallery"
+
+    @property
+    def plots(self) -> Path:
+        """Curves and scores as SVG files."""
+        return self.path / "plots"
+
+    @property
+    def pictures(self) -> Path:
+        """A batch as the student sees it, and detections beside the truth."""
+        return self.path / "pictures"
+
+    @property
+    def report(self) -> Path:
+        """What `softdet report` writes."""
+        return self.path / "report.html"
+
+    @property
+    def doctor(self) -> Path:
+        """What doctor found in the run's data, if it was asked to write here."""
+        return self.path / "doctor.json"
+
+    @property
+    def pseudo_labels(self) -> Path:
+        """What `softdet pseudo-label` has handed out, a line an image; `softdet merge` compares with it."""
+        return self.path / "pseudo_labels.jsonl"
+
+    @property
     def environment(self) -> Path:
         """Versions and the device."""
         return self.path / "environment.json"
 
+    @property
+    def data(self) -> Path:
+        """The lists of images that were made of what `--labeled` and its like name."""
+        return self.path / "data"
+
+    @property
+    def new_data(self) -> Path:
+        """The same while it isn't sure yet that they can be used, and an earlier run may still be here."""
+        return self.path / ".new_data"
+
     def claim(self, fabric: Fabric, *, resume: bool, overwrite: bool) -> None:
-        """Make sure that starting here loses nothing; rank 0 decides for all.
+        """Make sure that starting here loses nothing, and empty the folder but for `new_data`; rank 0 decides for all.
 
         Args:
             fabric: launched.
@@ -98,11 +143,14 @@ class RunFolder:
         Raises:
             RunError: there is a run, and neither was asked for; or none to resume.
         """
-        refusal = None
-        if fabric.is_global_zero:
-            refusal = self._why_not(resume=resume, overwrite=overwrite)
-            if refusal is None and not resume:
-                refusal = self._make_empty()
+        self.check(fabric, resume=resume, overwrite=overwrite)
+        refusal = self._make_empty() if fabric.is_global_zero and not resume else None
+        if refusal := fabric.broadcast(refusal):
+            raise RunError(refusal)
+
+    def check(self, fabric: Fabric, *, resume: bool, overwrite: bool) -> None:
+        """The same, before anything is emptied."""
+        refusal = self._why_not(resume=resume, overwrite=overwrite) if fabric.is_global_zero else None
         if refusal := fabric.broadcast(refusal):
             raise RunError(refusal)
 
@@ -113,8 +161,11 @@ class RunFolder:
             return f"{self.path}: nothing to resume, there is no {self.checkpoint.name}. Start it without --resume."
         if self.path.exists() and not self.path.is_dir():
             return f"{self.path} is a file, and a run needs a folder. Choose another model.exp_path."
-        # A run that failed before its first step leaves nothing but these two behind: nothing to lose.
-        if not self.path.is_dir() or set(self.path.iterdir()) <= {self.config, self.environment}:
+        # A run that failed before its first step leaves nothing but these behind: nothing to lose. Lists without a
+        # config are the user's own.
+        leftovers = {self.config, self.environment, self.new_data}
+        leftovers |= {self.data, self.pictures} if self.config.is_file() else set()
+        if not self.path.is_dir() or set(self.path.iterdir()) <= leftovers:
             return None
         if not overwrite:
             return (
@@ -132,7 +183,7 @@ class RunFolder:
         # The folder itself stays: it may be a link, or where a disk is mounted.
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for entry in list(self.path.iterdir()):
+            for entry in set(self.path.iterdir()) - {self.new_data}:
                 if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry)
                 else:

@@ -23,6 +23,7 @@ class TrainState:
         images_seen: images served so far, over all ranks.
         images_unreadable: of which so many could not be read.
         skipped_steps: steps whose gradients weren't finite.
+        pieces: into how many each micro-batch is cut, since the memory didn't hold it whole.
     """
 
     step: int = 0
@@ -30,6 +31,7 @@ class TrainState:
     images_seen: int = 0
     images_unreadable: int = 0
     skipped_steps: int = 0
+    pieces: int = 1
 
     def count_images(self, num_seen: int, num_unreadable: int, failures: Sequence[str]) -> None:
         """Take the images of a step into account.

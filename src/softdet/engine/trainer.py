@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
 from softdet.engine.checkpoint import load_checkpoint, save_checkpoint
+from softdet.engine.gradients import Gradients
 from softdet.engine.loggers import Loggers
 from softdet.engine.progress import ProgressLine, StepTimes, Stopwatch, memory_gb
 from softdet.engine.protocols import Method, Monitor, Pool
@@ -51,6 +52,8 @@ class Trainer:
         probe: called at each evaluation with a copy of the student: more numbers for the metrics.
         monitor: watches the method; None for one that needs no watching.
         pool: knows which unlabeled images serve; None where all do.
+        trial: see `Gradients`.
+        show: called likewise with the steps behind it, on rank 0 alone: pictures for people.
     """
 
     def __init__(
@@ -76,12 +79,15 @@ class Trainer:
         probe: Callable[[nn.Module], dict[str, float]] | None = None,
         monitor: Monitor | None = None,
         pool: Pool | None = None,
+        trial: Method | None = None,
+        show: Callable[[nn.Module, int], None] | None = None,
     ) -> None:
         self.fabric = fabric
         self.method = method
         self.student = student
         self.optimizer = optimizer
         self.augment = augment
+        self.gradients = Gradients(fabric, student, optimizer, trial)
         self.batches = batches
         self.set_learning_rate = set_learning_rate
         self.evaluate = evaluate
@@ -96,6 +102,7 @@ class Trainer:
         self.probe = probe
         self.monitor = monitor
         self.pool = pool
+        self.show = show
         self.state = TrainState()
         self.times = StepTimes(num_steps, semi_from)
         self._skipped_in_a_row = 0
@@ -153,30 +160,35 @@ class Trainer:
             watch.lap()
         return True
 
+    def rehearse(self, steps: range) -> tuple[float, float]:
+        """The seconds of the fastest of some steps, and of loading its images; the state is worth nothing afterwards.
+
+        Args:
+            steps: of one kind, as they would come in the run.
+        """
+        computed, loaded, watch = [], [], Stopwatch()
+        with ProgressLine(self.num_steps, 0, quiet=True) as progress:
+            for batches in self.batches(steps):
+                loaded.append(watch.lap())
+                self._train_step(batches[0].step, batches, progress)
+                computed.append(watch.lap())
+        return min(computed), min(loaded)
+
+    def rehearse_evaluation(self, step: int) -> None:
+        """Evaluate, draw and log once, as after that step."""
+        with ProgressLine(self.num_steps, 0, quiet=True) as progress:
+            self._evaluate(step, progress)
+
     def _train_step(self, step: int, batches: list[TrainBatch], progress: ProgressLine) -> dict[str, float]:
-        # Dropout and stochastic depth of a backbone then depend on the step alone, and a resumed run repeats them.
-        torch.manual_seed(hash((self.seed, step, self.fabric.global_rank)))
         self.set_learning_rate(step)
         self._count_unreadable(batches, progress)
-        views = [self.augment(batch.to(self.fabric.device)) for batch in batches]
-        sums: dict[str, Tensor] = {}
-        statistics: dict[str, float] = {}
-        self.optimizer.zero_grad(set_to_none=True)
-        outputs = self.method.step(views)
-        for number in range(len(views)):
-            # The student's forward pass runs inside too: that is where data parallelism decides whether to sync.
-            with self.fabric.no_backward_sync(self.student, enabled=number < len(views) - 1):
-                output = next(outputs)
-                self.fabric.backward(output.loss)
-            for name, value in {"loss": output.loss.detach(), **output.losses}.items():
-                sums[name] = sums.get(name, torch.zeros_like(value)) + value
-            for name, number_of in output.statistics.items():
-                statistics[name] = statistics.get(name, 0.0) + number_of / len(views)
+        # Dropout and stochastic depth of a backbone then depend on the step alone, and a resumed run repeats them.
+        seed = hash((self.seed, step, self.fabric.global_rank))
+        metrics, self.state.pieces = self.gradients.of(
+            self.method, self.augment, batches, self.state.pieces, seed, progress.say
+        )
         self._update(step, progress)
-        counted = torch.tensor([*statistics.values()], dtype=torch.float32, device=self.fabric.device)
-        values = torch.cat([torch.stack([value.float() for value in sums.values()]), counted])
-        means = (sum_over_ranks(values) / world_size()).tolist()
-        return dict(zip([*sums, *statistics], means, strict=True))
+        return metrics
 
     def _update(self, step: int, progress: ProgressLine) -> None:
         limit = self.clip_norm or float("inf")
@@ -230,9 +242,12 @@ class Trainer:
         metrics = self.evaluate(self.method.evaluation_model, step + 1, self.state.best_ap)
         is_best = metrics["valid_AP"] > self.state.best_ap
         self.state.best_ap = max(metrics["valid_AP"], self.state.best_ap)
+        # A copy, so that nothing of the student's mode and statistics has to be put back.
+        model = copy.deepcopy(self.student.module).eval()
         if self.probe:
-            # A copy, so that nothing of the student's mode and statistics has to be put back.
-            metrics |= self.probe(copy.deepcopy(self.student.module).eval())
+            metrics |= self.probe(model)
+        if self.show and self.fabric.is_global_zero:
+            self.show(model, step + 1)
         student = f", student {100 * metrics['valid_AP_student']:.1f}" if "valid_AP_student" in metrics else ""
         mark = "  best so far" if is_best else ""
         control = f" (control {100 * self.control_ap[step + 1]:.1f})" if step + 1 in self.control_ap else ""
@@ -284,7 +299,15 @@ class Trainer:
 
     def resume(self) -> None:
         """Go on exactly where the checkpoint was written."""
-        self._load(load_checkpoint(self.checkpoint))
+        state = load_checkpoint(self.checkpoint)
+        try:
+            self._load(state)
+        except (RuntimeError, ValueError, LookupError, TypeError) as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise RunError(
+                f"{self.checkpoint} doesn't fit the run ({reason}). Was the architecture, the classes or the method in "
+                "its config.yaml changed since it was written? Undo that, or start a new run."
+            ) from error
 
     def start_from(self, path: Path) -> None:
         """Begin where another arm of the same student and schedule kept its state, and save that as this run's own.
@@ -297,6 +320,8 @@ class Trainer:
         self._load(state)
         if self.monitor:
             self.monitor.observe_evaluation(self.state.step - 1, reached)
+        if self.show and self.fabric.is_global_zero:
+            self.show(copy.deepcopy(self.student.module).eval(), self.state.step)
         self.save()
 
     def _keep_burn_in(self) -> None:

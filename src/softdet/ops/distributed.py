@@ -1,5 +1,7 @@
 """Sums and gathers over ranks that are the identity in a single process."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -9,8 +11,24 @@ from torch import Tensor
 _Item = TypeVar("_Item")
 
 
+_alone = False
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Be a single process for a while: nobody waits for a rank that fails inside."""
+    global _alone
+    _alone = True
+    try:
+        yield
+    finally:
+        _alone = False
+
+
 def world_size() -> int:
     """How many processes train together."""
+    if _alone:
+        return 1
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 

@@ -1,0 +1,37 @@
+"""Detect with an exported detector; needs numpy, pillow and onnxruntime alone.
+
+python onnx_predict.py model.onnx picture.jpg ...   writes picture.detected.jpg beside each picture
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageDraw, ImageOps
+
+session = onnxruntime.InferenceSession(sys.argv[1])
+card = {key: json.loads(text) for key, text in session.get_modelmeta().custom_metadata_map.items()}
+height, width = card["image_size"]
+for path in map(Path, sys.argv[2:]):
+    picture = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    rows, columns = height, width
+    if card["resize"] == "letterbox":  # else the picture is stretched to the canvas
+        scale = min(height / picture.height, width / picture.width)
+        rows = min(height, max(1, round(picture.height * scale)))
+        columns = min(width, max(1, round(picture.width * scale)))
+    canvas = np.full((1, height, width, 3), 128, np.uint8)
+    canvas[0, :rows, :columns] = picture.resize((columns, rows), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    boxes, scores, labels, _ = session.run(None, {"images": canvas})
+    boxes = boxes * np.tile([picture.width / columns, picture.height / rows], 2)
+    draw = ImageDraw.Draw(picture)
+    size = max(12, picture.width // 30)
+    for box, score, label in zip(boxes, scores, labels, strict=True):
+        if score >= card["operating_threshold"]:
+            x1, y1, x2, y2 = np.clip(box, 0, np.tile(picture.size, 2)).tolist()
+            text = f"{card['class_names'][label]} {score:.2f}"
+            print(f"{path}: {text} at {x1:.1f}, {y1:.1f}, {x2:.1f}, {y2:.1f}")
+            draw.rectangle((x1, y1, x2, y2), outline="red", width=max(1, size // 6))
+            draw.text((x1 + size / 4, y1), text, fill="red", font_size=size, stroke_width=2, stroke_fill="white")
+    picture.save(path.with_suffix(".detected.jpg"))

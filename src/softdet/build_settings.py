@@ -1,0 +1,93 @@
+"""From a config with `auto` in it to one that is decided, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from softdet.build_data import Data
+from softdet.config import Config
+from softdet.config.auto import AUTO, undecided
+from softdet.derive.facts import Machine, facts_of
+from softdet.derive.settings import RULES, Setting, derive
+from softdet.engine.detector import read_card
+
+# Of a detector to start from: what its weights fit.
+_OF_THE_START = {
+    "basenet.arch": "arch",
+    "model.fpn_channels": "fpn_channels",
+    "model.head_convs": "head_convs",
+    "model.anchor_sizes": "anchor_sizes",
+    "model.anchor_octaves": "anchor_octaves",
+}
+_ALSO_READ = ("params.resize", "model.anchor_ratios", "optimizer.which")
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A config in which nothing is left to derive.
+
+    Attributes:
+        config: it.
+        settings: what was derived, each with its reason.
+    """
+
+    config: Config
+    settings: tuple[Setting, ...]
+
+
+def decide(config: Config, data: Data, fabric: Fabric) -> Decided:
+    """Derive what the config leaves to `auto`; rank 0 decides for all.
+
+    Args:
+        config: as written.
+        data: from `load_data`.
+        fabric: launched.
+    """
+    settings: list[Setting] = []
+    if fabric.is_global_zero and undecided(config):
+        settings = _derive(config, data, fabric)
+    settings = fabric.broadcast(settings)
+    return Decided(with_values(config, {setting.key: setting.value for setting in settings}), tuple(settings))
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+    """The config with other values, by their dotted keys."""
+    sections: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        section, _, name = key.partition(".")
+        sections.setdefault(section, {})[name] = value
+    changed = {section: getattr(config, section).model_copy(update=update) for section, update in sections.items()}
+    return config.model_copy(update=changed)
+
+
+def _derive(config: Config, data: Data, fabric: Fabric) -> list[Setting]:
+    asked = {key: _value(config, key) for key in (*RULES, *_ALSO_READ)}
+    if "epoch" in config.params.model_fields_set:
+        asked["params.epoch"] = config.params.epoch
+    of_start = []
+    if config.model.model_path:
+        start = read_card(config.model.model_path).architecture
+        for key, name in _OF_THE_START.items():
+            if asked[key] == AUTO:
+                asked[key] = tuple(start[name]) if isinstance(start[name], list) else start[name]
+                of_start.append(Setting(key, asked[key], "that of model.model_path"))
+    num_unlabeled = len(data.unlabeled) if data.unlabeled else 0
+    return of_start + derive(asked, facts_of(data.train, data.valid, num_unlabeled, _machine(config, fabric)))
+
+
+def _value(config: Config, key: str) -> Any:
+    section, _, name = key.partition(".")
+    return getattr(getattr(config, section), name)
+
+
+def _machine(config: Config, fabric: Fabric) -> Machine:
+    device = fabric.device
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory / 1e9
+        return Machine("cuda", memory, fabric.world_size)
+    return Machine("mps" if device.type == "mps" else "cpu", 0.0, fabric.world_size)

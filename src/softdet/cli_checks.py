@@ -1,0 +1,108 @@
+"""The first minute of `softdet train`: what is wrong with the data, and whether all that the run will do works."""
+
+from __future__ import annotations
+
+import shlex
+
+from lightning_fabric import Fabric
+
+from softdet import build
+from softdet.cli_doctor import print_report
+from softdet.cli_output import say
+from softdet.cli_own_data import OwnData
+from softdet.config import Config
+from softdet.data.index import read_class_names
+from softdet.doctor.examine import examine
+from softdet.doctor.findings import Finding, Report
+from softdet.doctor.reach import Canvas
+from softdet.errors import DataError, SoftdetError
+from softdet.smoke import Proof, prove
+
+
+def look_at_data(settings: Config, own: OwnData | None, fabric: Fabric) -> None:
+    """Let doctor look at a sample of the images and all boxes, and tell its warnings in a line each.
+
+    Args:
+        settings: decided.
+        own: what the options named; the next command is made of it.
+        fabric: launched; rank 0 looks for all.
+
+    Raises:
+        DataError: doctor has found errors.
+    """
+    failure: str | None = None
+    if fabric.is_global_zero:
+        try:
+            failure = _tell(_examined(settings), _next_command(settings, own))
+        except SoftdetError as error:
+            failure = str(error)
+    if failure := fabric.broadcast(failure):
+        raise DataError(failure)
+
+
+def prove_aloud(settings: Config, data: build.Data, fabric: Fabric) -> Proof:
+    """See `prove`; rank 0 says so before and after."""
+    if fabric.is_global_zero:
+        say("checking that all this run will do works: a step of each kind, evaluation, saving (--no-smoke: don't) ...")
+    proof = prove(settings, data, fabric)
+    if fabric.is_global_zero:
+        say(str(proof))
+    return proof
+
+
+def _examined(settings: Config) -> Report:
+    data, model = settings.data, settings.model
+    sizes = tuple(float(size) for size in model.anchor_sizes)
+    canvas = Canvas(
+        settings.params.image_size,
+        settings.params.resize == "stretch",
+        sizes,
+        tuple(model.anchor_octaves),
+        tuple(model.anchor_ratios),
+    )
+    return examine(
+        data.train,
+        data.unlabeled if settings.soft_teacher.enabled else None,
+        data.valid,
+        data.test,
+        canvas=canvas,
+        root=data.root,
+        class_names=read_class_names(settings.params.classes) if settings.params.classes else None,
+        quick=True,
+    )
+
+
+def _tell(report: Report, command: str) -> str | None:
+    """Print what was found; why the run can't start, if it can't."""
+    errors, warnings = report.of("error"), report.of("warning")
+    if errors:
+        print_report(report, ("error",))
+        names = ", ".join(finding.code for finding in errors)
+        return (
+            f"the data has mistakes that would spoil the run ({names}; places and fixes above). Mend them, and look "
+            f"again with `{command}`. --no-doctor trains with the data as it is."
+        )
+    for finding in warnings:
+        say(f"warning {finding.code}: {_in_a_line(finding)}")
+    if warnings:
+        say(f"where, and what to do: {command}")
+    return None
+
+
+def _in_a_line(finding: Finding) -> str:
+    first = finding.places[0]
+    shown = f"{first.file} {first.detail}".strip()
+    more = f" and {finding.count - 1:,} more" if finding.count > 1 else ""
+    return f"{finding.message} ({shown}{more})"
+
+
+def _next_command(settings: Config, own: OwnData | None) -> str:
+    data, (height, width) = settings.data, settings.params.image_size
+    if own is not None:
+        named = {"labeled": own.labeled, "unlabeled": own.unlabeled, "valid": own.valid, "test": own.test}
+    else:
+        unlabeled = data.unlabeled if settings.soft_teacher.enabled else None
+        named = {"labeled": data.train, "unlabeled": unlabeled, "valid": data.valid, "test": data.test}
+        named["root"] = data.root
+    options = [f"--{name} {shlex.quote(str(value))}" for name, value in named.items() if value is not None]
+    return " ".join(["softdet doctor", *options, f"--image-size {height}x{width}"])

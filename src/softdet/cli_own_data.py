@@ -1,0 +1,119 @@
+"""`softdet train --labeled X --unlabeled Y`: from folders as they come to the lists in the run folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from lightning_fabric import Fabric
+
+from softdet.build_settings import with_values
+from softdet.cli_prepare import print_prepared
+from softdet.config import Config
+from softdet.data.prepare import prepare
+from softdet.engine.run import RunFolder
+from softdet.errors import ConfigError, DataError, SoftdetError
+
+
+@dataclass(frozen=True, slots=True)
+class OwnData:
+    """What the options of the command name; see `prepare`."""
+
+    labeled: Path
+    unlabeled: str | None
+    valid: Path | None
+    test: Path | None
+    group_by: str | None = None
+
+
+def own_data(
+    labeled: Path | None,
+    unlabeled: str | None,
+    valid: Path | None,
+    test: Path | None,
+    group_by: str | None,
+    *,
+    supervised: bool,
+) -> OwnData | None:
+    """What was named, if anything.
+
+    Raises:
+        ConfigError: something without which the rest is of no use is missing.
+    """
+    if labeled is None:
+        names = {"--unlabeled": unlabeled, "--valid": valid, "--test": test, "--group-by": group_by}
+        if given := [name for name, value in names.items() if value is not None]:
+            raise ConfigError(
+                f"{' and '.join(given)} without --labeled: name your labeled images too, or set data.train, "
+                "data.valid, data.unlabeled and data.test beside --config"
+            )
+        return None
+    if unlabeled is None and not supervised:
+        raise ConfigError(
+            "--unlabeled is missing: Soft Teacher learns from unlabeled images, a folder of them will do. To train on "
+            "the labeled ones alone, add --supervised."
+        )
+    return OwnData(labeled, unlabeled, valid, test, group_by)
+
+
+@contextmanager
+def prepared(own: OwnData | None, settings: Config, fabric: Fabric, *, overwrite: bool, keep: bool) -> Iterator[Config]:
+    """Write the lists, and give the config that names them; they are gone afterwards unless they were adopted.
+
+    Args:
+        own: what was named; None leaves the config as it is.
+        settings: of the run.
+        fabric: launched; rank 0 writes.
+        overwrite: an earlier run in the run's folder is about to be deleted.
+        keep: write into the run's folder, for `adopt`; else elsewhere.
+
+    Raises:
+        SoftdetError: on all ranks, where rank 0 couldn't.
+    """
+    if own is None:
+        yield settings
+        return
+    run = RunFolder(settings.model.exp_path)
+    if keep:
+        run.check(fabric, resume=False, overwrite=overwrite)
+    with TemporaryDirectory(prefix="softdet-") as elsewhere:
+        out = run.new_data if keep else Path(elsewhere) / "data"
+        existed = run.path.exists()
+        try:
+            yield _with_lists(own, settings, out, fabric)
+        finally:
+            if keep and fabric.is_global_zero:
+                shutil.rmtree(out, ignore_errors=True)
+                if not existed and run.path.is_dir() and not any(run.path.iterdir()):
+                    run.path.rmdir()
+
+
+def adopt(settings: Config, fabric: Fabric) -> Config:
+    """Make the lists those of the run, once it has its folder."""
+    run = RunFolder(settings.model.exp_path)
+    if fabric.is_global_zero:
+        run.new_data.rename(run.data)
+    fabric.barrier()
+    named = {name: getattr(settings.data, name) for name in ("train", "valid", "unlabeled", "test")}
+    return with_values(settings, {f"data.{name}": run.data / path.name for name, path in named.items() if path})
+
+
+def _with_lists(own: OwnData, settings: Config, out: Path, fabric: Fabric) -> Config:
+    found: dict[str, Path | None] | str = ""
+    if fabric.is_global_zero:
+        try:
+            lists = prepare(own.labeled, own.unlabeled, out=out, valid=own.valid, test=own.test, group_by=own.group_by)
+            print_prepared(lists)
+            found = {name: getattr(lists, name) for name in ("train", "valid", "unlabeled", "test")}
+        except SoftdetError as error:
+            if fabric.world_size == 1:
+                raise
+            found = str(error)
+    found = fabric.broadcast(found)
+    if isinstance(found, str):
+        raise DataError(found)
+    return with_values(settings, {f"data.{name}": path for name, path in found.items()})

@@ -1,0 +1,1 @@
+"""Sources: whatever form the user's images and labels come in, read into one."""

@@ -1,0 +1,96 @@
+"""Unlabeled images: a folder, a pattern, a list, videos, or an index whose boxes are never read."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+from softdet.data.index import IMAGE_SUFFIXES, load_unlabeled
+from softdet.data.sources.finding import files_below
+from softdet.data.sources.parts import Tally
+from softdet.data.sources.video import VIDEO_SUFFIXES, write_frames
+from softdet.errors import DataError
+
+
+def read_unlabeled(source: str | Path, frames: Path, every: int, dropped: Tally) -> list[Path]:
+    """List unlabeled images.
+
+    Args:
+        source: a folder, searched recursively for images and videos; a pattern (`shots/**/*.jpg`); a text file with a
+            path a line; a video; a COCO JSON; or one image.
+        frames: where to write the frames of videos, in a folder for each.
+        every: of a video's frames, each so-many-th is taken.
+        dropped: counts listed images that aren't there.
+
+    Returns:
+        Files, each once, sorted but for a list's, which keeps its order.
+
+    Raises:
+        DataError: there is nothing at the source, or no image in it.
+    """
+    path = Path(source)
+    if path.is_dir():
+        files = list(files_below(path))
+        files = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
+        base = path
+    elif path.is_file():
+        match path.suffix.lower():
+            case ".json":
+                return [record.path for record in load_unlabeled(path).images]
+            case ".txt":
+                return _listed(path, dropped)
+        files, base = [path], path.parent
+    else:
+        # A path's own `glob` takes no absolute pattern.
+        files = [Path(name) for name in glob.glob(str(source), recursive=True)]  # noqa: PTH207
+        if not files:
+            is_pattern = glob.has_magic(str(source))
+            found = "no file matches" if is_pattern else "there is no file or folder"
+            raise DataError(f"{found} {source}, seen from {Path.cwd()}. Is the path right?")
+        files = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
+        base = Path()
+    # What an earlier call wrote is no source; where the source itself lies in that folder, only its frames are not.
+    own = frames.absolute().parent
+    written = own if base.absolute() in own.parents else frames.absolute()
+    files = [file for file in files if written not in file.absolute().parents]
+    images = sorted(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
+    videos = sorted(file for file in files if file.suffix.lower() in VIDEO_SUFFIXES)
+    names = [_frame_folder(video, base) for video in videos]
+    for video, name in zip(videos, names, strict=True):
+        images += write_frames(video, frames / name, every)
+    if not images:
+        raise DataError(
+            f"{source}: no image and no video in it (looked for {', '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))})"
+        )
+    return images
+
+
+def _frame_folder(video: Path, base: Path) -> Path:
+    """Its own way below the source, ending and all: `a.mp4` may lie beside `a.mov`."""
+    try:
+        return video.relative_to(base) if not video.is_absolute() or base.is_absolute() else Path(video.name)
+    except ValueError:
+        return Path(video.name)
+
+
+def _listed(file: Path, dropped: Tally) -> list[Path]:
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: its text is not UTF-8 ({error}). A list has the path of an image a line.") from error
+    images = []
+    for line in lines:
+        if not line or line.startswith("#"):
+            continue
+        found = next((place for place in (file.parent / line, Path(line)) if place.is_file()), None)
+        if found is None:
+            dropped.add("listed images that aren't there", line)
+        else:
+            images.append(found)
+    if not images:
+        num_lines = sum(dropped.counts.values())
+        raise DataError(
+            f"{file}: none of its {num_lines} lines is a file, seen from {file.parent} or from here. "
+            "A list has the path of an image a line."
+        )
+    return list(dict.fromkeys(images))

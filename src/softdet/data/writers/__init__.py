@@ -1,0 +1,1 @@
+"""Detections in the formats that annotation tools and scripts read; a module each, from records to text."""

@@ -1,0 +1,1 @@
+"""Settings from facts: what `auto` becomes, and why."""

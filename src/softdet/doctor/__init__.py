@@ -1,0 +1,1 @@
+"""Doctor: what is wrong with the images and labels, found before the long run."""

@@ -1,0 +1,154 @@
+"""The gradients of one step, over its micro-batches, in the memory that there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from softdet.engine.protocols import Method
+from softdet.errors import RunError
+from softdet.ops.distributed import alone, sum_over_ranks, world_size
+from softdet.structures import AugmentedBatch, TrainBatch
+
+
+class Gradients:
+    """Sums the gradients of a step; where the memory doesn't hold a micro-batch, it goes on with smaller ones.
+
+    Losses are divided by what the whole step holds, so smaller micro-batches give the same sum (where BatchNorm is
+    frozen, as with pretrained weights; else its statistics are those of the smaller ones).
+
+    Args:
+        fabric: launched.
+        student: as set up by `fabric`.
+        optimizer: likewise.
+        trial: the method around a student that tells the other ranks nothing; needed where there are several. A rank
+            that fails in the middle of a step would leave the others waiting for ever, so they first try a step of
+            each kind on their own.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        student: Any,
+        optimizer: Any,
+        trial: Method | None,
+    ) -> None:
+        self.fabric = fabric
+        self.student = student
+        self.optimizer = optimizer
+        self.trial = trial
+        self._tried: set[bool] = set()
+
+    def of(
+        self,
+        method: Method,
+        augment: Callable[[TrainBatch], AugmentedBatch],
+        batches: Sequence[TrainBatch],
+        pieces: int,
+        seed: int,
+        say: Callable[[str], None],
+    ) -> tuple[dict[str, float], int]:
+        """Leave the gradients of a step in the student.
+
+        Args:
+            method: what gives the losses.
+            augment: from stored images to views.
+            batches: its micro-batches, of this rank.
+            pieces: into how many each of them is cut.
+            seed: of whatever is random in the student.
+            say: told when smaller ones are needed.
+
+        Returns:
+            The losses and statistics, means over the ranks; and into how many pieces each micro-batch was cut.
+
+        Raises:
+            RunError: the memory doesn't hold one image of each kind.
+        """
+        semi = batches[0].unlabeled is not None
+        if world_size() > 1 and semi not in self._tried:
+            while not self._fits_everywhere(augment, batches, pieces):
+                pieces = self._smaller(batches, pieces, say)
+            self._tried.add(semi)
+        while True:
+            before = method.state_dict()
+            torch.manual_seed(seed)
+            try:
+                return self._sum(method, self._views(augment, batches, pieces)), pieces
+            except torch.OutOfMemoryError as error:
+                if world_size() > 1:
+                    raise RunError(
+                        f"step {batches[0].step + 1}: out of memory on rank {self.fabric.global_rank}, after steps of "
+                        "the same kind had fitted. Does something else use this GPU? Go on with --resume; if it comes "
+                        f"again, double params.accumulate in the run's config.yaml. ({_short(error)})"
+                    ) from error
+            # Out here, since the exception holds on to all that the step had made.
+            pieces = self._smaller(batches, pieces, say)
+            method.load_state_dict(before)
+
+    def _views(
+        self, augment: Callable[[TrainBatch], AugmentedBatch], batches: Sequence[TrainBatch], pieces: int
+    ) -> list[AugmentedBatch]:
+        return [augment(piece) for batch in batches for piece in batch.to(self.fabric.device).split(pieces)]
+
+    def _sum(self, method: Method, views: list[AugmentedBatch]) -> dict[str, float]:
+        sums: dict[str, Tensor] = {}
+        statistics: dict[str, float] = {}
+        self.optimizer.zero_grad(set_to_none=True)
+        outputs = method.step(views)
+        for number in range(len(views)):
+            # The student's forward pass runs inside too: that is where data parallelism decides whether to sync.
+            with self.fabric.no_backward_sync(self.student, enabled=number < len(views) - 1):
+                output = next(outputs)
+                self.fabric.backward(output.loss)
+            for name, value in {"loss": output.loss.detach(), **output.losses}.items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value
+            for name, number_of in output.statistics.items():
+                statistics[name] = statistics.get(name, 0.0) + number_of / len(views)
+        counted = torch.tensor([*statistics.values()], dtype=torch.float32, device=self.fabric.device)
+        values = torch.cat([torch.stack([value.float() for value in sums.values()]), counted])
+        means = (sum_over_ranks(values) / world_size()).tolist()
+        return dict(zip([*sums, *statistics], means, strict=True))
+
+    def _fits_everywhere(
+        self, augment: Callable[[TrainBatch], AugmentedBatch], batches: Sequence[TrainBatch], pieces: int
+    ) -> bool:
+        assert self.trial is not None, "several ranks have one"
+        failed = 0
+        try:
+            with alone():
+                self._sum(self.trial, self._views(augment, batches, pieces))
+        except torch.OutOfMemoryError:
+            failed = 1
+        return not sum_over_ranks(torch.tensor([failed], device=self.fabric.device)).item()
+
+    def _smaller(self, batches: Sequence[TrainBatch], pieces: int, say: Callable[[str], None]) -> int:
+        """Twice as many pieces; all ranks come here together, or there is but one."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.fabric.device.type == "cuda":
+            torch.cuda.empty_cache()
+        batch = batches[0]
+        kind = "labeled" if batch.unlabeled is None else "labeled and unlabeled"
+        if 2 * pieces > batch.most_pieces:
+            raise RunError(
+                f"step {batch.step + 1}: out of memory with {len(batch.labeled) // pieces} {kind} image at once, and "
+                "fewer can't be. Take a smaller params.image_size, model.fpn_channels or basenet.arch"
+                + (", params.precision=bf16-mixed, or a GPU with more memory." if _has_cuda(self.fabric) else ".")
+            )
+        sizes = len(batch.labeled) // pieces, len(batch.labeled) // (2 * pieces)
+        say(
+            f"step {batch.step + 1}: out of memory with {sizes[0]} {kind} images at once; from here on they come in "
+            f"pieces of {sizes[1]}, and the step as a whole stays what it was"
+        )
+        return 2 * pieces
+
+
+def _has_cuda(fabric: Fabric) -> bool:
+    return fabric.device.type == "cuda"
+
+
+def _short(error: BaseException) -> str:
+    return str(error).partition("\n")[0][:200]

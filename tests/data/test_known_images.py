@@ -1,0 +1,66 @@
+"""Images that come back under other names, and labels that come back without their images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from softdet.data.known_images import KnownImages, with_images
+
+
+def known(tmp_path: Path, *names: str) -> KnownImages:
+    for name in names:
+        path = tmp_path / "pool" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return KnownImages((name, tmp_path / "pool" / name) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("came_back", "is_"),
+    [
+        ("pool/a/1.png", "a/1.png"),
+        ("out/images/a/1.png", "a/1.png"),
+        ("out/images/B/1.jpg", None),
+        ("out/images/b/1.png", "b/1.png"),
+        ("out/images/1.png", None),
+        ("out/images/2.png", "2.png"),
+        ("out/images/2.jpg", "2.png"),
+        ("upload/1/f3c1a2b4-2.png", "2.png"),
+        ("out/3.png", None),
+    ],
+)
+def test_an_image_is_known_by_its_file_or_the_end_of_its_path(came_back: str, is_: str | None, tmp_path: Path) -> None:
+    images = known(tmp_path, "a/1.png", "b/1.png", "2.png")
+    found = images.find(tmp_path / came_back)
+    assert found == (None if is_ is None else (tmp_path / "pool" / is_).resolve())
+
+
+def test_labels_with_their_images_stay_where_they_are(tmp_path: Path) -> None:
+    known(tmp_path, "1.png")
+    with with_images(tmp_path / "pool", {}) as place:
+        assert place == tmp_path / "pool"
+
+
+def test_a_lone_file_gets_the_images_beside_it_for_a_while(tmp_path: Path) -> None:
+    images = known(tmp_path, "a/1.png", "2.png")
+    (tmp_path / "back").mkdir()
+    (tmp_path / "back" / "annotations.xml").write_text("<annotations/>")
+    with with_images(tmp_path / "back" / "annotations.xml", images.by_name) as place:
+        assert place.read_text() == "<annotations/>"
+        assert (place.parent / "images" / "a" / "1.png").read_bytes() == b"a/1.png"
+        assert (place.parent / "images" / "2.png").resolve() == (tmp_path / "pool" / "2.png").resolve()
+    assert not place.parent.exists()
+    assert (tmp_path / "pool" / "2.png").is_file()
+
+
+@pytest.mark.parametrize("folder", ["labels/train", "obj_train_data"])
+def test_yolos_text_files_get_the_images_that_they_speak_of(folder: str, tmp_path: Path) -> None:
+    images = known(tmp_path, "1.png", "2.png")
+    (tmp_path / "back" / folder).mkdir(parents=True)
+    (tmp_path / "back" / folder / "2.txt").write_text("")
+    (tmp_path / "back" / "train.txt").write_text("")
+    with with_images(tmp_path / "back", images.by_name) as place:
+        linked = [path.relative_to(place).as_posix() for path in place.rglob("*.png")]
+        assert linked == [f"{folder.replace('labels', 'images')}/2.png"]

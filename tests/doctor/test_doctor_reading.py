@@ -1,0 +1,116 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from softdet.doctor.reading import open_labeled, open_unlabeled
+from softdet.errors import DataError
+
+
+def test_clean_lists_give_no_finding(own: Any) -> None:
+    report = own.examine()
+    assert report.findings == ()
+    assert report.exit_code == 0
+    assert report.summary() == "nothing wrong in 18 images (labeled 6, unlabeled 6, valid 6)"
+
+
+def test_entries_without_their_keys_are_told_and_left_out(own: Any, only: Callable[..., Any]) -> None:
+    own.content["labeled"]["annotations"].append({"id": 99, "bbox": [1, 2, 3, 4]})
+    finding = only(own.examine(), "entry-malformed")
+    assert (finding.level, finding.places[0].file) == ("error", "annotations")
+
+
+def test_boxes_of_images_that_are_not_listed(own: Any, only: Callable[..., Any]) -> None:
+    own.content["labeled"]["annotations"].append({"id": 99, "image_id": 77, "category_id": 0, "bbox": [1, 2, 30, 40]})
+    finding = only(own.examine(), "image-not-listed")
+    assert finding.places[0].detail == "annotation 99 of image 77"
+
+
+def test_an_id_that_stands_twice(own: Any) -> None:
+    own.content["labeled"]["images"][1]["id"] = 1
+    codes = [finding.code for finding in own.examine().findings]
+    assert "id-twice" in codes
+
+
+@pytest.mark.parametrize("sides", [{"width": 0}, {"height": None}, {"width": "96"}, {"height": 64.5}])
+def test_a_size_that_is_none(own: Any, only: Callable[..., Any], sides: dict[str, Any]) -> None:
+    own.content["labeled"]["images"][4] |= sides
+    assert only(own.examine(), "size-missing").places[0].file == "labeled_4.png"
+
+
+def test_a_file_that_is_no_list_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("[1, 2")
+    with pytest.raises(DataError, match="not JSON"):
+        open_labeled(tmp_path / "x.json")
+
+
+def test_yolo_labels_become_pixels(own: Any) -> None:
+    labels = own.folder / "labels"
+    labels.mkdir()
+    for number in range(6):
+        (labels / f"labeled_{number}.txt").write_text("0 0.5 0.5 0.25 0.5\n1 0.2 0.2 0.0 0.1\n")
+        (labels / f"valid_{number}.txt").write_text("0 0.5 0.5 0.25 0.5\n")
+    pools, _ = open_labeled(own.folder / "images" / "..", class_names=["cat", "dog"])
+    (pool,) = pools
+    assert pool.labels is not None
+    first = pool.labels.corners[0].tolist()
+    assert first == [36, 16, 60, 48]
+
+
+def test_a_bad_box_of_a_yolo_set_is_named_by_file_and_line(own: Any) -> None:
+    (own.folder / "data.yaml").write_text("train: images\nnames: [cat, dog]\n")
+    labels = own.folder / "labels"
+    labels.mkdir()
+    for number in range(6):
+        for name in ("labeled", "valid"):
+            (labels / f"{name}_{number}.txt").write_text("0 0.5 0.5 0.25 0.5\n1 0.2 0.2 0.2 0.3\n")
+    (labels / "labeled_2.txt").write_text("0 0.5 0.5 0.25 0.5\n1 1.5 0.2 0.2 0.1\n")
+    report = own.examine(labeled=own.folder / "data.yaml", valid=None)
+    finding = next(each for each in report.findings if each.code == "box-outside")
+    assert finding.places[0].file.endswith("labeled_2.png")
+    assert "labeled_2.txt:2" in finding.places[0].detail
+
+
+def test_splits_of_one_source_are_pools_of_their_own(own: Any) -> None:
+    for split in ("train", "valid"):
+        (own.folder / "rf" / split).mkdir(parents=True)
+        name = "labeled" if split == "train" else split
+        for number in range(6):
+            own.image(f"{name}_{number}.png").rename(own.folder / "rf" / split / f"{name}_{number}.png")
+        (own.folder / "rf" / split / "_annotations.coco.json").write_text(json.dumps(own.content[name]))
+    report = own.examine(labeled=own.folder / "rf", valid=None)
+    assert report.num_images == {"labeled": 6, "unlabeled": 6, "valid": 6}
+    assert report.findings == ()
+
+
+def test_roboflows_class_without_boxes_is_none(own: Any) -> None:
+    for content in own.content.values():
+        for category in content["categories"]:
+            category["supercategory"] = "pets"
+        content["categories"].insert(0, {"id": 7, "name": "pets", "supercategory": "none"})
+    assert own.examine().findings == ()
+
+
+def test_unlabeled_images_by_pattern_and_by_list(own: Any) -> None:
+    folder = own.folder / "unlabeled"
+    pool, _ = open_unlabeled(f"{folder}/*_[0-2].png")
+    assert len(pool.pictures) == 3
+    (own.folder / "list.txt").write_text("unlabeled/unlabeled_1.png\nunlabeled/gone.png\n")
+    pool, findings = open_unlabeled(own.folder / "list.txt")
+    assert len(pool.pictures) == 1
+    assert findings[0].places[0].file == "unlabeled/gone.png"
+    with pytest.raises(DataError, match="no image matches"):
+        open_unlabeled(f"{folder}/*.xyz")
+
+
+def test_pictures_in_unread_forms_are_mentioned(own: Any, only: Callable[..., Any]) -> None:
+    (own.folder / "unlabeled" / "photo.HEIC").write_bytes(b"x")
+    finding = only(own.examine(), "files-not-read")
+    assert finding.places[0].file == "photo.HEIC"
+
+
+def test_a_video_asks_for_prepare(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="softdet prepare"):
+        open_unlabeled(tmp_path / "film.mp4")

@@ -1,0 +1,153 @@
+"""Out of memory: smaller micro-batches, the same gradients; said once, decided by all ranks together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from softdet import build
+from softdet.config import Config
+from softdet.engine import gradients as module
+from softdet.engine.checkpoint import load_checkpoint
+from softdet.engine.run import RunFolder
+from softdet.engine.trainer import Trainer
+from softdet.errors import RunError
+from softdet.structures import AugmentedBatch, StepOutput
+
+Output = pytest.CaptureFixture[str]
+
+
+class Greedy:
+    """A method that has memory for so many images of each kind at once."""
+
+    def __init__(self, method: Any, room: int) -> None:
+        self.method = method
+        self.room = room
+        self.asked: list[list[int]] = []
+
+    def step(self, batches: Sequence[AugmentedBatch]) -> Iterator[StepOutput]:
+        self.asked.append([len(batch.targets) for batch in batches])
+        for output, batch in zip(self.method.step(batches), batches, strict=True):
+            if len(batch.targets) > self.room:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+            yield output
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.method, name)
+
+
+def make(config: Config) -> Trainer:
+    fabric = build.make_fabric(config)
+    fabric.launch()
+    return build.make_trainer(config, fabric, build.load_data(config), resume=False)
+
+
+@pytest.fixture
+def trainer(tiny_config: Callable[..., Config], tiny_run: Path, tmp_path: Path) -> Trainer:
+    """Of a run whose teacher sees something, and labels from the first step."""
+    changes = ("soft_teacher.burn_in_steps=0", "soft_teacher.pseudo_cls_th=0.01", "params.iterations=4")
+    # The statistics of a free BatchNorm would be those of the smaller micro-batch.
+    changes += ("basenet.frozen_batchnorm=True", f"model.model_path={RunFolder(tiny_run).best}")
+    return make(tiny_config(f"model.exp_path={tmp_path / 'run'}", *changes, "params.evaluate_every=4"))
+
+
+def gradients_of(trainer: Trainer, pieces: int, said: list[str]) -> tuple[list[Tensor], dict[str, float], int]:
+    batches = next(iter(trainer.batches(range(1))))
+    numbers, pieces = trainer.gradients.of(trainer.method, trainer.augment, batches, pieces, 0, said.append)
+    found = [p.grad.clone() for p in trainer.student.parameters() if p.grad is not None]
+    return found, numbers, pieces
+
+
+def test_a_step_that_does_not_fit_is_cut_and_gives_the_same_gradients(trainer: Trainer) -> None:
+    said: list[str] = []
+    before = trainer.method.state_dict()["labeler"]["uncertainty_threshold"]["recent"]
+    whole, numbers, pieces = gradients_of(trainer, 1, said)
+    assert pieces == 1
+    assert said == []
+    # What the teacher has seen counts once, however often the step was tried.
+    seen_once = trainer.method.state_dict()["labeler"]["uncertainty_threshold"]["recent"]
+    trainer.method.labeler.uncertainty_threshold.recent = before  # type: ignore[attr-defined]
+
+    greedy = trainer.method = Greedy(trainer.method, room=1)
+    cut, numbers_cut, pieces = gradients_of(trainer, 1, said)
+    assert greedy.asked == [[4], [2, 2], [1, 1, 1, 1]]
+    assert pieces == 4
+    assert len(said) == 2
+    assert said[0] == (
+        "step 1: out of memory with 4 labeled and unlabeled images at once; from here on they come in pieces of 2, "
+        "and the step as a whole stays what it was"
+    )
+    torch.testing.assert_close(cut, whole, rtol=1e-3, atol=1e-6)
+    # The mean of ratios isn't the ratio of means.
+    assert numbers_cut | {"loss_ratio": 0} == pytest.approx(numbers | {"loss_ratio": 0}, rel=1e-3, abs=1e-5)
+    seen = greedy.state_dict()["labeler"]["uncertainty_threshold"]["recent"]
+    assert len(seen) == len(seen_once) > 0
+
+
+def test_it_stays_cut_and_is_in_the_checkpoint(trainer: Trainer, capsys: Output) -> None:
+    greedy = trainer.method = Greedy(trainer.method, room=2)
+    assert trainer.fit()
+    assert greedy.asked == [[4], *[[2, 2]] * 4]
+    assert capsys.readouterr().out.count("out of memory") == 1
+    assert load_checkpoint(trainer.checkpoint)["train"]["pieces"] == 2
+
+
+def test_one_image_that_does_not_fit_is_an_error_with_a_way_out(trainer: Trainer) -> None:
+    trainer.method = Greedy(trainer.method, room=0)
+    with pytest.raises(RunError, match=r"step 1: out of memory with 1 labeled and unlabeled image at once.*image_size"):
+        gradients_of(trainer, 1, [])
+
+
+def test_a_batch_is_cut_as_far_as_its_rarer_kind(tiny_config: Callable[..., Config], tmp_path: Path) -> None:
+    changes = ("soft_teacher.burn_in_steps=0", "soft_teacher.unlabeled_ratio=0.75")
+    trainer = make(tiny_config(f"model.exp_path={tmp_path / 'run'}", *changes))
+    (batch,) = next(iter(trainer.batches(range(1))))
+    assert batch.most_pieces == 3
+    parts = batch.split(3)
+    assert [len(part.labeled) for part in parts] == [1, 1, 2]
+    assert [len(part.unlabeled or ()) for part in parts] == [1, 1, 1]
+    assert torch.cat([part.labeled.positions for part in parts]).tolist() == [0, 1, 2, 3]
+    assert [part.labeled.targets for part in parts] == [
+        batch.labeled.targets[:1],
+        batch.labeled.targets[1:2],
+        batch.labeled.targets[2:],
+    ]
+
+
+@pytest.fixture
+def two_ranks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Two ranks, of which the other one says what stands in the list, in turn; an empty list means that it fits."""
+    failures: list[int] = []
+
+    def sum_with_the_other(values: Tensor) -> Tensor:
+        if values.shape == (1,):
+            return values + (failures.pop(0) if failures else 0)
+        return 2 * values
+
+    monkeypatch.setattr(module, "world_size", lambda: 2)
+    monkeypatch.setattr(module, "sum_over_ranks", sum_with_the_other)
+    return failures
+
+
+def test_all_ranks_cut_where_one_must(trainer: Trainer, two_ranks: list[int]) -> None:
+    method = trainer.method
+    trainer.gradients.trial = trial = Greedy(method, room=4)
+    two_ranks.append(1)
+    said: list[str] = []
+    _, _, pieces = gradients_of(trainer, 1, said)
+    # It fits here, and is cut all the same, since the other rank's didn't.
+    assert trial.asked == [[4], [2, 2]]
+    assert pieces == 2
+    assert len(said) == 1
+    # The next step of the kind isn't tried again.
+    gradients_of(trainer, pieces, said)
+    assert len(trial.asked) == 2
+    trial.room = 1
+    trainer.method = Greedy(method, room=1)
+    with pytest.raises(RunError, match="out of memory on rank 0, after steps of the same kind had fitted"):
+        gradients_of(trainer, pieces, said)

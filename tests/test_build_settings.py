@@ -1,0 +1,98 @@
+"""From `auto` to values: with the data's facts, once for all ranks, and never twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from softdet import build
+from softdet.build_settings import decide, with_values
+from softdet.config import Config, keys, load_config, parse_config, save_config
+from softdet.config.auto import OR_AUTO, undecided
+from softdet.derive.settings import RULES
+from softdet.engine.run import RunFolder
+
+ALL_AUTO = [f"{key}=auto" for key in RULES]
+
+
+def fabric(rank: int = 0, received: object = None, kind: str = "cpu") -> Any:
+    """Enough of a fabric to decide with."""
+    return SimpleNamespace(
+        is_global_zero=rank == 0,
+        world_size=1,
+        device=torch.device(kind),
+        broadcast=lambda value: value if rank == 0 else received,
+    )
+
+
+def test_every_key_that_may_be_auto_has_a_rule_and_every_rule_a_key() -> None:
+    config = parse_config({"data": {"train": "a", "valid": "b"}}, ALL_AUTO)
+    assert set(undecided(config)) == set(RULES)
+    marked = {
+        f"{section}.{name}"
+        for section, values in config
+        for name, field in type(values).model_fields.items()
+        if OR_AUTO in field.metadata
+    }
+    assert marked == set(RULES)
+
+
+def test_nothing_is_left_and_the_rest_stays(tiny_config: Callable[..., Config], tmp_path: Path) -> None:
+    config = tiny_config(*ALL_AUTO)
+    data = build.load_data(config)
+    decided = decide(config, data, fabric())
+    assert undecided(decided.config) == []
+    assert {setting.key for setting in decided.settings} == set(RULES)
+    for key in keys():
+        section, _, name = key.partition(".")
+        before, after = (getattr(getattr(each, section), name) for each in (config, decided.config))
+        assert (before == after) == (key not in RULES), key
+    # What was decided is a config like any other: it is saved and read back the same.
+    save_config(decided.config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == decided.config
+    assert decide(decided.config, data, fabric()).settings == ()
+
+
+def test_the_other_ranks_take_what_rank_0_decided(tiny_config: Callable[..., Config]) -> None:
+    config = tiny_config("optimizer.lr=auto")
+    data = build.load_data(config)
+    first = decide(config, data, fabric())
+    received = [first.settings[0]._replace(value=0.125)]
+    assert decide(config, data, fabric(1, received)).config.optimizer.lr == 0.125
+
+
+def test_passes_that_were_written_down_win(tiny_config: Callable[..., Config]) -> None:
+    config = tiny_config("params.iterations=auto", "params.epoch=5")
+    assert decide(config, build.load_data(config), fabric()).config.params.iterations == 10
+    config = tiny_config("params.iterations=auto")
+    assert decide(config, build.load_data(config), fabric()).config.params.iterations == 1500
+
+
+def test_weights_to_start_from_bring_their_architecture(tiny_config: Callable[..., Config], tiny_run: Path) -> None:
+    config = tiny_config(f"model.model_path={RunFolder(tiny_run).best}", *ALL_AUTO)
+    decided = decide(config, build.load_data(config), fabric())
+    assert decided.config.basenet.arch == "test_resnet"
+    assert decided.config.model.fpn_channels == 32
+    assert decided.config.model.anchor_sizes == (12, 20, 40, 80, 160)
+    reasons = {setting.key: setting.reason for setting in decided.settings}
+    assert reasons["model.head_convs"] == "that of model.model_path"
+
+
+def test_values_go_where_their_keys_say(tiny_config: Callable[..., Config]) -> None:
+    config = tiny_config()
+    changed = with_values(config, {"params.epoch": 7, "params.flip": 0.25, "model.head_convs": 3})
+    assert (changed.params.epoch, changed.params.flip, changed.model.head_convs) == (7, 0.25, 3)
+    assert config.params.epoch != 7
+
+
+def test_an_undecided_config_is_not_built(tiny_config: Callable[..., Config]) -> None:
+    config = tiny_config("optimizer.lr=auto")
+    made = build.make_fabric(config)
+    made.launch()
+    with pytest.raises(AssertionError, match=r"optimizer\.lr"):
+        build.make_trainer(config, made, build.load_data(config), resume=False)
