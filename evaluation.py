@@ -2,7 +2,7 @@
 
 import sys
 
-from softdet.cli import main
+from softdet.cli.main import main
 
 if __name__ == "__main__":
     main(["evaluate", *sys.argv[1:]])

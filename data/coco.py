@@ -5,7 +5,7 @@ Arguments work as they do there and win over the two defaults below.
 
 import sys
 
-from softdet.cli import main
+from softdet.cli.main import main
 
 ROOT = "data/coco"
 OUT = "data"

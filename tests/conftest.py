@@ -79,7 +79,7 @@ def make_squares(folder: Path) -> Path:
 def run_command(*arguments: object) -> int:
     """Run `softdet` in this process; its exit code."""
     # Imported late: the floors test, which comes first, does without torch.
-    from softdet.cli import main
+    from softdet.cli.main import main
 
     with pytest.raises(SystemExit) as ended:
         main([str(argument) for argument in arguments])

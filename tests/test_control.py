@@ -20,7 +20,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from softdet import build
+from softdet import builders
 from softdet.config import Config, load_config
 from softdet.engine.checkpoint import load_checkpoint
 from softdet.engine.detector import load_detector
@@ -176,7 +176,7 @@ class Killed(BaseException):
 def strike(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int, Callable[[], None]], None]]:
     """Let something happen in an arm just before a step; at step -1 before the arm is put together."""
     blow: dict[tuple[str, int], Callable[[], None]] = {}
-    make_trainer = build.make_trainer
+    make_trainer = builders.make_trainer
 
     def made(config: Config, *arguments: Any, **options: Any) -> Trainer:
         arm = "soft teacher" if config.soft_teacher.enabled else "control"
@@ -191,7 +191,7 @@ def strike(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int, Call
         trainer.set_learning_rate = set_at
         return trainer
 
-    monkeypatch.setattr(build, "make_trainer", made)
+    monkeypatch.setattr(builders, "make_trainer", made)
 
     def aim(arm: str, step: int, what: Callable[[], None]) -> None:
         blow.clear()
@@ -301,14 +301,15 @@ def test_what_cannot_be_trained_is_said_before_anything_is_deleted(
 
 def test_a_supervised_run_has_no_control(tiny_config: Callable[..., Config]) -> None:
     config = tiny_config("soft_teacher.control=True", "soft_teacher.enabled=False")
-    assert build.arms_of(config, build.load_data(config), 1) == (config,)
+    assert builders.arms_of(config, builders.load_data(config), 1) == (config,)
 
 
 TWO_PROCESSES = """
 import sys
 from lightning_fabric import Fabric
-from softdet import build, cli
-build.make_fabric = lambda config: Fabric(accelerator="cpu", devices=2, strategy="ddp")
+from softdet import builders
+from softdet.cli import main as cli
+builders.make_fabric = lambda config: Fabric(accelerator="cpu", devices=2, strategy="ddp")
 cli.main(sys.argv[1:])
 """
 

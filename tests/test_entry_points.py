@@ -169,7 +169,12 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
         (metadata,) = [name for name in archive.namelist() if name.endswith("/METADATA")]
         about = archive.read(metadata).decode()
         (entry_points,) = [name for name in archive.namelist() if name.endswith("/entry_points.txt")]
-        assert archive.read(entry_points).decode().split() == ["[console_scripts]", "softdet", "=", "softdet.cli:main"]
+        assert archive.read(entry_points).decode().split() == [
+            "[console_scripts]",
+            "softdet",
+            "=",
+            "softdet.cli.main:main",
+        ]
     source = ROOT / "src"
     ours = {path.relative_to(source).as_posix() for path in (source / "softdet").rglob("*") if path.is_file()}
     assert names == {name for name in ours if "__pycache__" not in name}

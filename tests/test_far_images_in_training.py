@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from softdet import build
+from softdet import builders
 from softdet.config import load_config, save_config
 from softdet.data.datasets import ImageDataset
 from softdet.engine.checkpoint import load_checkpoint
@@ -58,13 +58,13 @@ def make(squares: Path, unlabeled: Path) -> Callable[..., Trainer]:
     def make(folder: Path, *overrides: str) -> Trainer:
         places = [f"model.exp_path={folder}", f"data.unlabeled={unlabeled}"]
         config = load_config(squares / "tiny.yaml", [*places, *KEYS, *overrides])
-        fabric = build.make_fabric(config)
+        fabric = builders.make_fabric(config)
         fabric.launch()
         run = RunFolder(folder)
         run.claim(fabric, resume=False, overwrite=False)
         save_config(config, run.config)
         run.write_environment(fabric.device)
-        return build.make_trainer(config, fabric, build.load_data(config), resume=False)
+        return builders.make_trainer(config, fabric, builders.load_data(config), resume=False)
 
     return make
 

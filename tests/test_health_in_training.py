@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from softdet import build
+from softdet import builders
 from softdet.config import Config
 from softdet.engine.checkpoint import load_checkpoint
 from softdet.engine.run import RunFolder
@@ -63,9 +63,9 @@ def start(
 
 
 def make(config: Config, *, resume: bool = False) -> Trainer:
-    fabric = build.make_fabric(config)
+    fabric = builders.make_fabric(config)
     fabric.launch()
-    return build.make_trainer(config, fabric, build.load_data(config), resume=resume)
+    return builders.make_trainer(config, fabric, builders.load_data(config), resume=resume)
 
 
 def rows(trainer: Trainer) -> list[dict[str, str]]:
@@ -227,13 +227,13 @@ RANK = """
 import json, sys
 from pathlib import Path
 from lightning_fabric import Fabric
-from softdet import build
+from softdet import builders
 from softdet.config import load_config
 
 fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
 fabric.launch()
 config = load_config(Path(sys.argv[1]), sys.argv[3:])
-trainer = build.make_trainer(config, fabric, build.load_data(config), resume=False)
+trainer = builders.make_trainer(config, fabric, builders.load_data(config), resume=False)
 trainer.monitor.window = 2
 trainer.fit()
 kept = [trainer.monitor.state_dict(), trainer.method.state_dict()["adjusted"]]

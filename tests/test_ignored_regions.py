@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from softdet import build
+from softdet import builders
 from softdet.config import load_config
 from softdet.data.index import load_labeled
 from softdet.engine.metrics import evaluate_detections, load_truth
@@ -44,9 +44,9 @@ def mark_second_boxes(content: dict[str, Any], mark: str | None) -> None:
 def made(folder: Path, name: str) -> Trainer:
     keys = ["params.batch_size=8", "soft_teacher.enabled=False", f"model.exp_path={folder / name}"]
     config = load_config(folder / "tiny.yaml", keys)
-    fabric = build.make_fabric(config)
+    fabric = builders.make_fabric(config)
     fabric.launch()
-    return build.make_trainer(config, fabric, build.load_data(config), resume=False)
+    return builders.make_trainer(config, fabric, builders.load_data(config), resume=False)
 
 
 @pytest.mark.parametrize("mark", MARKS)

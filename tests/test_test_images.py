@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from softdet import build
+from softdet import builders
 from softdet.config import Config
 from softdet.engine.run import RunFolder
 from softdet.errors import DataError
@@ -90,10 +90,10 @@ def test_a_test_image_is_in_no_other_list(
     }
     for key, overrides in overlapping.items():
         with pytest.raises(DataError, match=rf"\d images of {key} .*are also in data\.test"):
-            build.load_data(tiny_config(*overrides))
+            builders.load_data(tiny_config(*overrides))
     # Without Soft Teacher the unlabeled list isn't read.
     config = tiny_config(*overlapping["data.unlabeled"], "soft_teacher.enabled=False")
-    test = build.load_data(config).test
+    test = builders.load_data(config).test
     assert test is not None
     assert len(test) == 3
 
@@ -101,6 +101,6 @@ def test_a_test_image_is_in_no_other_list(
     (tmp_path / "empty.json").write_text(json.dumps(listed | {"annotations": []}))
     root = f"data.root={squares / 'images'}"
     with pytest.raises(DataError, match=r"data\.test .*not one box to score against"):
-        build.load_data(tiny_config(f"data.test={tmp_path / 'empty.json'}", root))
+        builders.load_data(tiny_config(f"data.test={tmp_path / 'empty.json'}", root))
     with pytest.raises(DataError, match=r"data\.valid .*not one box.*control"):
-        build.load_data(tiny_config(f"data.valid={tmp_path / 'empty.json'}", root, "soft_teacher.control=True"))
+        builders.load_data(tiny_config(f"data.valid={tmp_path / 'empty.json'}", root, "soft_teacher.control=True"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from softdet import build
+from softdet import builders
 from softdet.config import Config
 from softdet.engine.detector import load_detector, read_card
 from softdet.engine.evaluation import detections_over, device_for
@@ -63,7 +63,7 @@ def measure(run: RunFolder, config: Config) -> Numbers:
     detections = detections_over(
         detector.model.to(device),
         detector.card,
-        build.load_valid(config, detector.card.class_names),
+        builders.load_valid(config, detector.card.class_names),
         device=device,
         batch_size=config.inference.batch_size,
     )
@@ -117,7 +117,7 @@ def seconds_a_step(rows: Sequence[Mapping[str, str]], config: Config) -> tuple[f
         Of each kind the first quartile, since most runs share their machine with others; None where there is no such
         step among the rows.
     """
-    burn_in = build.count_burn_in(config, num_steps(config))
+    burn_in = builders.count_burn_in(config, num_steps(config))
     labeled = config.params.batch_size
     both = labeled + round(labeled * config.soft_teacher.unlabeled_ratio)
     seconds: dict[bool, list[float]] = {False: [], True: []}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from softdet import build
+from softdet import builders
 from softdet.config import Config
 from softdet.engine import gradients as module
 from softdet.engine.checkpoint import load_checkpoint
@@ -42,9 +42,9 @@ class Greedy:
 
 
 def make(config: Config) -> Trainer:
-    fabric = build.make_fabric(config)
+    fabric = builders.make_fabric(config)
     fabric.launch()
-    return build.make_trainer(config, fabric, build.load_data(config), resume=False)
+    return builders.make_trainer(config, fabric, builders.load_data(config), resume=False)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from softdet import build
+from softdet import builders
 from softdet.config import Config
 from softdet.engine.comparison import Gain
 from softdet.engine.detector import load_detector, save_detector
@@ -172,7 +172,7 @@ def finished(tiny_run: Path, tmp_path: Path) -> RunFolder:
 
 
 def settled(run: RunFolder, config: Config) -> Outcome:
-    data = build.load_data(config)
+    data = builders.load_data(config)
     outcome = settle(
         run,
         {"valid": (data.valid, load_truth(config.data.valid))},
@@ -214,7 +214,7 @@ def test_equal_arms_are_no_gain(finished: RunFolder, tiny_config: Callable[..., 
 
 def test_all_ranks_infer_and_one_writes(finished: RunFolder, tiny_config: Callable[..., Config]) -> None:
     best = finished.best.read_bytes()
-    data = build.load_data(tiny_config())
+    data = builders.load_data(tiny_config())
     splits = {"valid": (data.valid, load_truth(data.valid.source))}
     density = labeled_density(data.train)
     assert settle(finished, splits, density, 16, device=CPU, batch_size=8, rank=1) is None

@@ -20,7 +20,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from softdet import build
+from softdet import builders
 from softdet.config import Config, load_config, save_config
 from softdet.engine.checkpoint import load_checkpoint
 from softdet.engine.detector import load_detector
@@ -35,13 +35,13 @@ MEASURED = {"images_per_second", "data_wait", "memory_gb"}
 
 def make(config: Config) -> Trainer:
     """What `softdet train` makes of a config."""
-    fabric = build.make_fabric(config)
+    fabric = builders.make_fabric(config)
     fabric.launch()
     run = RunFolder(config.model.exp_path)
     run.claim(fabric, resume=False, overwrite=False)
     save_config(config, run.config)
     run.write_environment(fabric.device)
-    return build.make_trainer(config, fabric, build.load_data(config), resume=False)
+    return builders.make_trainer(config, fabric, builders.load_data(config), resume=False)
 
 
 def differences(one: Any, other: Any, place: str = "") -> list[str]:
@@ -196,8 +196,9 @@ def test_micro_batches_give_the_step_of_the_whole_batch(tiny_config: Callable[..
 TWO_PROCESSES = """
 import sys
 from lightning_fabric import Fabric
-from softdet import build, cli
-build.make_fabric = lambda config: Fabric(accelerator="cpu", devices=2, strategy="ddp")
+from softdet import builders
+from softdet.cli import main as cli
+builders.make_fabric = lambda config: Fabric(accelerator="cpu", devices=2, strategy="ddp")
 cli.main(sys.argv[1:])
 """
 

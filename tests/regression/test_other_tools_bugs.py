@@ -22,7 +22,9 @@ import torch.multiprocessing as mp
 from PIL import Image
 from torch import Tensor
 
-from softdet import build
+from softdet import builders
+from softdet.builders.rehearsal import scratch_trainer
+from softdet.builders.smoke import prove
 from softdet.config import Config, load_config
 from softdet.data.index import load_labeled
 from softdet.engine.checkpoint import load_checkpoint
@@ -33,9 +35,7 @@ from softdet.engine.metrics import evaluate_detections, load_truth
 from softdet.engine.run import RunFolder
 from softdet.engine.trainer import Trainer
 from softdet.errors import ConfigError
-from softdet.rehearsal import scratch_trainer
 from softdet.semi.teacher import Teacher
-from softdet.smoke import prove
 from softdet.structures import Instances
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,10 +44,10 @@ Make = Callable[..., Config]
 Command = Callable[..., int]
 
 
-def launched(config: Config) -> tuple[Any, build.Data]:
-    fabric = build.make_fabric(config)
+def launched(config: Config) -> tuple[Any, builders.Data]:
+    fabric = builders.make_fabric(config)
     fabric.launch()
-    return fabric, build.load_data(config)
+    return fabric, builders.load_data(config)
 
 
 def after_steps(config: Config, steps: range = range(2)) -> dict[str, Tensor]:
@@ -60,7 +60,7 @@ def after_steps(config: Config, steps: range = range(2)) -> dict[str, Tensor]:
 
 def trainer_in(config: Config, *, resume: bool = False) -> Trainer:
     fabric, data = launched(config)
-    return build.make_trainer(config, fabric, data, resume=resume)
+    return builders.make_trainer(config, fabric, data, resume=resume)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -152,7 +152,7 @@ def test_bug_05_the_smoke_pass_cannot_become_best(tiny_config: Make, tmp_path: P
     fabric, data = launched(config)
     prove(config, data, fabric)
     assert not (tmp_path / "run").exists()
-    trainer = build.make_trainer(config, fabric, data, resume=False)
+    trainer = builders.make_trainer(config, fabric, data, resume=False)
     assert trainer.state.best_ap == float("-inf")
     assert trainer.fit()
     run = RunFolder(tmp_path / "run")

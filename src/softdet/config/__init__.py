@@ -1,4 +1,4 @@
-"""The configuration, strictly checked. Only `build.py` and `cli.py` read it."""
+"""The configuration, strictly checked. Only `builders` and `cli` read it."""
 
 from softdet.config.document import json_schema, markdown
 from softdet.config.explain import describe, keys

@@ -19,7 +19,7 @@ from softdet.engine.evaluation import infer
 from softdet.engine.run import RunFolder
 from softdet.files import write_json
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 Command = Callable[..., int]
 # Runs a script where what isn't named in its first line can't be imported, as on a machine that hasn't got it.
 ALONE = """

@@ -1,13 +1,11 @@
-"""The only translation of a config into objects, with `build_data`; a config never goes further than these files."""
+"""A run, or an arm of one, put together."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shutil
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,17 +13,15 @@ from lightning_fabric import Fabric
 from lightning_fabric.loggers import TensorBoardLogger
 from torch import nn
 
-from softdet.build_data import Data as Data
-from softdet.build_data import batch_sizes, make_augmenter, make_batches
-from softdet.build_data import load_data as load_data
-from softdet.build_data import load_test as load_test
-from softdet.build_data import load_valid as load_valid
-from softdet.build_pictures import make_show
-from softdet.config import Config, dump_config
+from softdet.builders.arms import count_burn_in, count_steps, has_control, planned_burn_in
+from softdet.builders.data import Data, batch_sizes, make_augmenter, make_batches
+from softdet.builders.detector import architecture_of, make_card, pretrained_of
+from softdet.builders.pictures import make_show
+from softdet.config import Config
 from softdet.config.auto import undecided
 from softdet.data.datasets import ImageDataset
 from softdet.data.index import Index
-from softdet.engine.detector import DetectorCard, start_from
+from softdet.engine.detector import start_from
 from softdet.engine.evaluation import detections_over, device_for
 from softdet.engine.loggers import CsvLogger, Logger, Loggers
 from softdet.engine.metrics import evaluate_detections, load_truth
@@ -36,7 +32,6 @@ from softdet.engine.trainer import Intervals, Method, Trainer
 from softdet.engine.uncertainty import uncertainty_correlation
 from softdet.engine.validation import Validator
 from softdet.errors import ConfigError
-from softdet.files import digest
 from softdet.models.retinanet import build_retinanet
 from softdet.semi.health import HealthMonitor, labeled_density
 from softdet.semi.labeling import Labeler
@@ -45,7 +40,6 @@ from softdet.semi.supervised import Supervised
 from softdet.semi.teacher import Teacher
 from softdet.semi.thresholds import ScoreThresholds, UncertaintyThreshold
 
-_MAX_BURN_IN = 5000
 _EVALUATIONS_A_RUN = 10
 
 
@@ -87,8 +81,8 @@ def make_trainer(config: Config, fabric: Fabric, data: Data, *, resume: bool, ke
     torch.manual_seed(params.random_seed)
     if fabric.device.type == "cpu":
         torch.use_deterministic_algorithms(True)
-    pretrained = False if resume or shares_burn_in else _pretrained(config)
-    model = build_retinanet(**_architecture(config), num_classes=len(data.train.class_names), pretrained=pretrained)
+    pretrained = False if resume or shares_burn_in else pretrained_of(config)
+    model = build_retinanet(**architecture_of(config), num_classes=len(data.train.class_names), pretrained=pretrained)
     if config.model.model_path and not (resume or shares_burn_in):
         start_from(model, config.model.model_path, data.train.class_names, classes_may_differ=config.model.is_finetune)
     teacher = Teacher(model, config.soft_teacher.ema_decay)
@@ -150,105 +144,6 @@ def make_trainer(config: Config, fabric: Fabric, data: Data, *, resume: bool, ke
     if fabric.is_global_zero:
         trainer.loggers = _loggers(config, run, trainer.state.step)
     return trainer
-
-
-def count_steps(config: Config, num_images: int) -> int:
-    """Optimizer steps of the run."""
-    return config.params.iterations or math.ceil(config.params.epoch * num_images / config.params.batch_size)
-
-
-def count_burn_in(config: Config, num_steps: int) -> int:
-    """Steps on labeled images alone."""
-    return _planned_burn_in(config, num_steps) if config.soft_teacher.enabled else num_steps
-
-
-def _planned_burn_in(config: Config, num_steps: int) -> int:
-    asked = config.soft_teacher.burn_in_steps
-    return min(num_steps // 5, _MAX_BURN_IN) if asked is None else asked
-
-
-def has_control(config: Config) -> bool:
-    """Whether the supervised control is trained in the same run."""
-    return config.soft_teacher.enabled and config.soft_teacher.control
-
-
-def arms_of(config: Config, data: Data, world_size: int) -> tuple[Config, ...]:
-    """What one training trains, in this order: the control where it is asked for, and the run itself.
-
-    Args:
-        config: of the run.
-        data: from `load_data`.
-        world_size: number of processes.
-
-    Returns:
-        A config for each; the control's is that of a run of its own, in the folder `control` of the run.
-
-    Raises:
-        ConfigError: an arm can't be trained. Said here, before the hours that the first one takes.
-    """
-    batch_sizes(config, world_size)
-    if not has_control(config):
-        return (config,)
-    num_steps = count_steps(config, len(data.train))
-    burn_in = count_burn_in(config, num_steps)
-    if burn_in >= num_steps:
-        raise ConfigError(
-            f"soft_teacher.control: the run has {num_steps} steps and a burn-in of {burn_in}, so its two arms are the "
-            "same. Take more params.iterations or fewer soft_teacher.burn_in_steps."
-        )
-    semi = config.soft_teacher.model_copy(update={"enabled": False, "control": False})
-    model = config.model.model_copy(update={"exp_path": RunFolder(config.model.exp_path).control.path})
-    return config.model_copy(update={"soft_teacher": semi, "model": model}), config
-
-
-def make_card(config: Config, index: Index) -> DetectorCard:
-    """What the result says of itself."""
-    taken = [category_id for category_id in index.category_ids if isinstance(category_id, int)]
-    # A class of the list that no labeled image has yet still needs an id of its own.
-    free = iter(range(max(taken, default=0) + 1, max(taken, default=0) + 1 + len(index.class_names)))
-    return DetectorCard(
-        architecture=_architecture(config),
-        class_names=index.class_names,
-        class_ids=tuple(next(free) if category_id is None else category_id for category_id in index.category_ids),
-        image_size=config.params.image_size,
-        resize=config.params.resize,
-        score_threshold=config.inference.cls_th,
-        iou_threshold=config.inference.nms_th,
-        top_k=config.inference.top_k,
-        digests=_digests(config),
-    )
-
-
-def _digests(config: Config) -> dict[str, str]:
-    data = config.data
-    lists = {"train": data.train, "valid": data.valid, "unlabeled": data.unlabeled, "test": data.test}
-    of_data = {name: digest(path) for name, path in lists.items() if path and path.is_file()}
-    # The same bytes, so the same digest, as config.yaml in the run folder.
-    return of_data | {"config": hashlib.sha256(dump_config(config).encode()).hexdigest()}
-
-
-def _architecture(config: Config) -> dict[str, Any]:
-    starts_trained = _starts_trained(config)
-    stages, norms = config.basenet.frozen_stages, config.basenet.frozen_batchnorm
-    return {
-        "arch": config.basenet.arch,
-        "num_frozen_stages": (2 if starts_trained else 0) if stages == "auto" else stages,
-        "freeze_batchnorm": starts_trained if norms == "auto" else norms,
-        "fpn_channels": config.model.fpn_channels,
-        "head_convs": config.model.head_convs,
-        "anchor_sizes": config.model.anchor_sizes,
-        "anchor_octaves": config.model.anchor_octaves,
-        "anchor_ratios": config.model.anchor_ratios,
-    }
-
-
-def _starts_trained(config: Config) -> bool:
-    return bool(config.basenet.pretrained) or config.model.model_path is not None
-
-
-def _pretrained(config: Config) -> bool | Path:
-    # A whole detector brings its own backbone: nothing to download.
-    return False if config.model.model_path else config.basenet.pretrained
 
 
 def _method(config: Config, train: Index, student: Any, teacher: Teacher, fabric: Fabric, burn_in: int) -> Method:
@@ -327,7 +222,7 @@ def _learning_rate(config: Config, optimizer: Any, num_steps: int) -> Callable[[
 def _intervals(config: Config, num_steps: int) -> Intervals:
     evaluate = config.params.evaluate_every or max(1, math.ceil(num_steps / _EVALUATIONS_A_RUN))
     checkpoint = config.params.checkpoint_every or evaluate
-    return Intervals(config.params.log_every, evaluate, checkpoint, _planned_burn_in(config, num_steps))
+    return Intervals(config.params.log_every, evaluate, checkpoint, planned_burn_in(config, num_steps))
 
 
 def _loggers(config: Config, run: RunFolder, first_step: int) -> Loggers:

@@ -13,15 +13,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from softdet import build
+from softdet import builders
+from softdet.builders.rehearsal import scratch_trainer
+from softdet.builders.smoke import Proof, prove
 from softdet.config import Config, load_config
 from softdet.engine.checkpoint import load_checkpoint
 from softdet.engine.detector import load_detector
 from softdet.engine.proof import prove_checkpoint, prove_detector
 from softdet.engine.run import RunFolder
 from softdet.errors import RunError
-from softdet.rehearsal import scratch_trainer
-from softdet.smoke import Proof, prove
 
 Command = Callable[..., int]
 Make = Callable[..., Config]
@@ -74,10 +74,10 @@ def test_the_run_is_to_the_bit_as_if_the_smoke_had_not_been(both: list[RunFolder
         assert picture.format == "JPEG"
 
 
-def launched(config: Config) -> tuple[Any, build.Data]:
-    fabric = build.make_fabric(config)
+def launched(config: Config) -> tuple[Any, builders.Data]:
+    fabric = builders.make_fabric(config)
     fabric.launch()
-    return fabric, build.load_data(config)
+    return fabric, builders.load_data(config)
 
 
 def proved(config: Config) -> Proof:
@@ -124,7 +124,7 @@ def test_a_checkpoint_that_is_not_what_was_written_is_found(tiny_config: Make, t
 
 def test_a_detector_that_is_not_what_was_written_is_found(tiny_run: Path, tiny_config: Make) -> None:
     run = RunFolder(tiny_run)
-    model, valid = load_detector(run.last).model, build.load_data(tiny_config()).valid
+    model, valid = load_detector(run.last).model, builders.load_data(tiny_config()).valid
     where: Any = {"device": torch.device("cpu"), "batch_size": 2}
     prove_detector(run.last, model, valid, **where)
     with torch.no_grad():

@@ -13,7 +13,7 @@ import yaml
 from softdet.config import default_config, json_schema, keys, load_config, markdown
 from softdet.config.auto import undecided
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_page_of_all_keys_is_fresh() -> None:

@@ -10,13 +10,14 @@ import torch
 import typer
 from lightning_fabric import Fabric
 
-from softdet import build
-from softdet.build_settings import Decided, with_values
-from softdet.cli_checks import look_at_data, prove_aloud
-from softdet.cli_output import print_metrics, say
-from softdet.cli_own_data import adopt, own_data, prepared
-from softdet.cli_plan import check_hours, print_plan, settle_settings
-from softdet.cli_report import draw_run
+from softdet import builders
+from softdet.builders.settings import Decided, with_values
+from softdet.builders.smoke import keep_picture
+from softdet.cli.checks import look_at_data, prove_aloud
+from softdet.cli.output import print_metrics, say
+from softdet.cli.own_data import adopt, own_data, prepared
+from softdet.cli.plan import check_hours, print_plan, settle_settings
+from softdet.cli.report import draw_run
 from softdet.config import Config, default_config, load_config, save_config
 from softdet.engine.metrics import load_truth
 from softdet.engine.outcome import describe_outcome, describe_run, settle
@@ -24,7 +25,6 @@ from softdet.engine.run import RunFolder
 from softdet.engine.validation import evaluate_best, evaluate_test, evaluate_weights
 from softdet.errors import ConfigError, RunError
 from softdet.semi.health import labeled_density
-from softdet.smoke import keep_picture
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Change keys of the config.")
@@ -100,7 +100,7 @@ def train(
         raise ConfigError(
             "give --config FILE or --labeled IMAGES --unlabeled IMAGES to start a run, or --resume RUN to go on"
         )
-    fabric = build.make_fabric(settings)
+    fabric = builders.make_fabric(settings)
     fabric.launch()
     run = RunFolder(settings.model.exp_path)
     if not dry_run:
@@ -108,10 +108,10 @@ def train(
     proof = None
     with prepared(own, settings, fabric, overwrite=overwrite, keep=not dry_run) as settings:
         # Before anything of an earlier run is deleted.
-        data = build.load_data(settings)
+        data = builders.load_data(settings)
         decided, measured = settle_settings(settings, data, fabric, max_hours=max_hours, measure=dry_run)
         settings = decided.config
-        arms = build.arms_of(settings, data, fabric.world_size)
+        arms = builders.arms_of(settings, data, fabric.world_size)
         if not (no_doctor or resume):
             look_at_data(settings, own, fabric)
         if dry_run:
@@ -123,8 +123,8 @@ def train(
         run.claim(fabric, resume=resume is not None, overwrite=overwrite)
         if own is not None:
             settings = adopt(settings, fabric)
-            data = build.load_data(settings)
-            arms = build.arms_of(settings, data, fabric.world_size)
+            data = builders.load_data(settings)
+            arms = builders.arms_of(settings, data, fabric.world_size)
     if fabric.is_global_zero:
         save_config(settings, run.config)
         run.write_environment(fabric.device)
@@ -145,14 +145,14 @@ def _require_run(run: RunFolder) -> None:
         )
 
 
-def _train_control(config: Config, run: RunFolder, data: build.Data, fabric: Fabric) -> bool:
+def _train_control(config: Config, run: RunFolder, data: builders.Data, fabric: Fabric) -> bool:
     """Train the control arm of a run, or what is left of it; False where it was asked to stop before its end."""
     own = run.control
     if _has_begun(run, fabric):
         # Soft Teacher starts where the control has ended.
         return True
     resume = _has_begun(own, fabric)
-    trainer = build.make_trainer(config, fabric, replace(data, unlabeled=None), resume=resume, keep_burn_in=True)
+    trainer = builders.make_trainer(config, fabric, replace(data, unlabeled=None), resume=resume, keep_burn_in=True)
     if fabric.is_global_zero:
         save_config(config, own.config)
         own.write_environment(fabric.device)
@@ -165,16 +165,16 @@ def _train_control(config: Config, run: RunFolder, data: build.Data, fabric: Fab
     return True
 
 
-def _train_last(config: Config, data: build.Data, fabric: Fabric) -> bool:
+def _train_last(config: Config, data: builders.Data, fabric: Fabric) -> bool:
     """Train the run itself, after its control if there is one; False where it was asked to stop before its end."""
     run = RunFolder(config.model.exp_path)
     resume = _has_begun(run, fabric)
-    if build.has_control(config) and not resume and not run.control.burn_in.is_file():
+    if builders.has_control(config) and not resume and not run.control.burn_in.is_file():
         raise RunError(
             f"{run.control.burn_in} isn't there, the state at the end of the burn-in from which Soft Teacher starts. "
             f"Was {run.control.path} resumed on its own? Start {run.path} anew with --overwrite."
         )
-    trainer = build.make_trainer(config, fabric, data, resume=resume)
+    trainer = builders.make_trainer(config, fabric, data, resume=resume)
     if fabric.is_global_zero:
         # By now the run has a state of its own.
         run.control.burn_in.unlink(missing_ok=True)
@@ -186,7 +186,7 @@ def _has_begun(run: RunFolder, fabric: Fabric) -> bool:
     return bool(fabric.broadcast(run.checkpoint.is_file()))
 
 
-def finish(settings: Config, data: build.Data, fabric: Fabric) -> None:
+def finish(settings: Config, data: builders.Data, fabric: Fabric) -> None:
     """Say what a run came to: the numbers of its best detector, and one line at the end.
 
     All ranks take part, each in its share of the images; rank 0 says it.
@@ -209,12 +209,12 @@ def finish(settings: Config, data: build.Data, fabric: Fabric) -> None:
         say(line)
 
 
-def _outcome(settings: Config, data: build.Data, place: _Place) -> str:
+def _outcome(settings: Config, data: builders.Data, place: _Place) -> str:
     """The last line of a run; on the ranks above 0, which write no metrics, it is empty."""
     run = RunFolder(settings.model.exp_path)
-    num_steps = build.count_steps(settings, len(data.train))
-    burn_in = build.count_burn_in(settings, num_steps)
-    if not build.has_control(settings):
+    num_steps = builders.count_steps(settings, len(data.train))
+    burn_in = builders.count_burn_in(settings, num_steps)
+    if not builders.has_control(settings):
         test_ap = None
         if settings.data.test and data.test:
             test_ap = evaluate_weights(run.last, settings.data.test, data.test, **place._asdict())["AP"]

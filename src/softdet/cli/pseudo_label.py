@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from softdet import build_data
-from softdet.cli_output import say
-from softdet.cli_predict import (
+from softdet import builders
+from softdet.cli.output import say
+from softdet.cli.predict import (
     BatchSize,
     Cpu,
     Every,
@@ -160,9 +160,9 @@ def _without_evaluated(
     back: list[Corrected], settings: Config, class_names: tuple[str, ...]
 ) -> tuple[list[Corrected], int]:
     """Leave out the images that the run is evaluated on, and copies of them."""
-    evaluated = [build_data.load_valid(settings, class_names)]
+    evaluated = [builders.load_valid(settings, class_names)]
     if settings.data.test:
-        evaluated.append(build_data.load_test(settings, class_names))
+        evaluated.append(builders.load_test(settings, class_names))
     files = [record.path for index in evaluated for record in index.images if record.path.is_file()]
     allowed = set(unseen([each.path for each in back], files, Tally()))
     kept = [each for each in back if each.path in allowed]

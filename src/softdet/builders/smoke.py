@@ -9,7 +9,9 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 
-from softdet import build
+from softdet.builders.arms import has_control
+from softdet.builders.data import Data
+from softdet.builders.rehearsal import scratch_trainer
 from softdet.config import Config
 from softdet.data.datasets import ImageDataset
 from softdet.data.index import ImageRecord, Index
@@ -18,7 +20,6 @@ from softdet.engine.proof import prove_checkpoint, prove_detector
 from softdet.engine.run import RunFolder
 from softdet.engine.trainer import Trainer
 from softdet.errors import RunError, SoftdetError
-from softdet.rehearsal import scratch_trainer
 
 _EVALUATED = 4
 _LOOKED_AT = 64
@@ -44,7 +45,7 @@ class Proof:
         return f"checked in {format_seconds(self.seconds)}: {', '.join(self.checked)}"
 
 
-def prove(config: Config, data: build.Data, fabric: Fabric) -> Proof:
+def prove(config: Config, data: Data, fabric: Fabric) -> Proof:
     """Train a step of each kind, evaluate, save, reload and draw, and see that there's room for what a run writes.
 
     The run itself will be, to the bit, as if this had not been: no weights, no random number and no score of it stay.
@@ -103,7 +104,7 @@ def _prove_files(config: Config, trainer: Trainer, run: RunFolder, few: Index, f
 
 def _require_room(config: Config, num_bytes: int) -> None:
     # Another checkpoint or two where there is a control: its last, and that of the burn-in.
-    needed = num_bytes * (2 if build.has_control(config) else 1) + _REST_BYTES
+    needed = num_bytes * (2 if has_control(config) else 1) + _REST_BYTES
     folder = next(each for each in (config.model.exp_path, *config.model.exp_path.absolute().parents) if each.is_dir())
     free = shutil.disk_usage(folder).free
     if free < needed:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from softdet.cli_report import draw_run
+from softdet.cli.report import draw_run
 from softdet.config import load_config
 from softdet.engine.run import RunFolder
 

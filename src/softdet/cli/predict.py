@@ -9,8 +9,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from softdet.cli_output import say
-from softdet.cli_progress import show_progress
+from softdet.cli.output import say
+from softdet.cli.progress import show_progress
 from softdet.data.writers.folders import RESULT_FORMATS, Origin, write_results
 from softdet.data.writers.found import Classes
 from softdet.engine.evaluation import device_for

@@ -129,7 +129,7 @@ def one_process(rank: int, port: int, arguments: list[str], out: Path) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    from softdet.cli import main
+    from softdet.cli.main import main
 
     # Each process prints into a file of its own.
     with (out / f"said_{rank}").open("w") as file:

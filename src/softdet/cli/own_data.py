@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 
 from lightning_fabric import Fabric
 
-from softdet.build_settings import with_values
-from softdet.cli_prepare import print_prepared
+from softdet.builders.settings import with_values
+from softdet.cli.prepare import print_prepared
 from softdet.config import Config
 from softdet.data.prepare import prepare
 from softdet.engine.run import RunFolder

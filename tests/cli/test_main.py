@@ -12,7 +12,7 @@ import pytest
 import typer
 
 import softdet as package
-from softdet import cli
+from softdet.cli import main as cli
 from softdet.config import keys, load_config
 from softdet.engine.detector import read_card
 from softdet.engine.run import RunFolder
@@ -20,7 +20,7 @@ from softdet.engine.validation import kept_detections_are_fresh
 
 Command = Callable[..., int]
 Output = pytest.CaptureFixture[str]
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "eval_coco100"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "eval_coco100"
 
 
 def all_commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from softdet import build
-from softdet.build_settings import decide, with_values
+from softdet import builders
+from softdet.builders.settings import decide, with_values
 from softdet.config import Config, keys, load_config, parse_config, save_config
 from softdet.config.auto import OR_AUTO, undecided
 from softdet.derive.settings import RULES
@@ -44,7 +44,7 @@ def test_every_key_that_may_be_auto_has_a_rule_and_every_rule_a_key() -> None:
 
 def test_nothing_is_left_and_the_rest_stays(tiny_config: Callable[..., Config], tmp_path: Path) -> None:
     config = tiny_config(*ALL_AUTO)
-    data = build.load_data(config)
+    data = builders.load_data(config)
     decided = decide(config, data, fabric())
     assert undecided(decided.config) == []
     assert {setting.key for setting in decided.settings} == set(RULES)
@@ -60,7 +60,7 @@ def test_nothing_is_left_and_the_rest_stays(tiny_config: Callable[..., Config], 
 
 def test_the_other_ranks_take_what_rank_0_decided(tiny_config: Callable[..., Config]) -> None:
     config = tiny_config("optimizer.lr=auto")
-    data = build.load_data(config)
+    data = builders.load_data(config)
     first = decide(config, data, fabric())
     received = [first.settings[0]._replace(value=0.125)]
     assert decide(config, data, fabric(1, received)).config.optimizer.lr == 0.125
@@ -68,14 +68,14 @@ def test_the_other_ranks_take_what_rank_0_decided(tiny_config: Callable[..., Con
 
 def test_passes_that_were_written_down_win(tiny_config: Callable[..., Config]) -> None:
     config = tiny_config("params.iterations=auto", "params.epoch=5")
-    assert decide(config, build.load_data(config), fabric()).config.params.iterations == 10
+    assert decide(config, builders.load_data(config), fabric()).config.params.iterations == 10
     config = tiny_config("params.iterations=auto")
-    assert decide(config, build.load_data(config), fabric()).config.params.iterations == 1500
+    assert decide(config, builders.load_data(config), fabric()).config.params.iterations == 1500
 
 
 def test_weights_to_start_from_bring_their_architecture(tiny_config: Callable[..., Config], tiny_run: Path) -> None:
     config = tiny_config(f"model.model_path={RunFolder(tiny_run).best}", *ALL_AUTO)
-    decided = decide(config, build.load_data(config), fabric())
+    decided = decide(config, builders.load_data(config), fabric())
     assert decided.config.basenet.arch == "test_resnet"
     assert decided.config.model.fpn_channels == 32
     assert decided.config.model.anchor_sizes == (12, 20, 40, 80, 160)
@@ -92,7 +92,7 @@ def test_values_go_where_their_keys_say(tiny_config: Callable[..., Config]) -> N
 
 def test_an_undecided_config_is_not_built(tiny_config: Callable[..., Config]) -> None:
     config = tiny_config("optimizer.lr=auto")
-    made = build.make_fabric(config)
+    made = builders.make_fabric(config)
     made.launch()
     with pytest.raises(AssertionError, match=r"optimizer\.lr"):
-        build.make_trainer(config, made, build.load_data(config), resume=False)
+        builders.make_trainer(config, made, builders.load_data(config), resume=False)

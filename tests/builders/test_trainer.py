@@ -13,7 +13,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from softdet import build
+from softdet import builders
 from softdet.config import Config, dump_config, load_config, save_config
 from softdet.data.index import load_labeled
 from softdet.engine.checkpoint import load_checkpoint
@@ -29,9 +29,9 @@ Make = Callable[..., Config]
 
 
 def made(config: Config, *, resume: bool = False) -> Trainer:
-    fabric = build.make_fabric(config)
+    fabric = builders.make_fabric(config)
     fabric.launch()
-    return build.make_trainer(config, fabric, build.load_data(config), resume=resume)
+    return builders.make_trainer(config, fabric, builders.load_data(config), resume=resume)
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -49,7 +49,7 @@ def test_the_lists_are_read_with_one_numbering_of_the_classes(own_squares: Path)
             entry[key] = new[entry[key]]
 
     rewrite(own_squares / "valid.json", renumber)
-    data = build.load_data(load_config(own_squares / "tiny.yaml"))
+    data = builders.load_data(load_config(own_squares / "tiny.yaml"))
     assert data.train.class_names == data.valid.class_names == ("blue", "red")
     assert (data.train.category_ids, data.valid.category_ids) == ((5, 17), (1, 2))
     assert data.unlabeled is not None
@@ -58,15 +58,15 @@ def test_the_lists_are_read_with_one_numbering_of_the_classes(own_squares: Path)
 
 
 def test_unlabeled_images_may_be_a_list_whose_boxes_are_never_read(tiny_config: Make, squares: Path) -> None:
-    unlabeled = build.load_data(tiny_config(f"data.unlabeled={squares / 'train.json'}")).unlabeled
+    unlabeled = builders.load_data(tiny_config(f"data.unlabeled={squares / 'train.json'}")).unlabeled
     assert unlabeled is not None
     assert all(len(record.boxes) == 0 for record in unlabeled.images)
 
 
 def test_without_unlabeled_images_the_two_ways_on_are_named(tiny_config: Make) -> None:
     with pytest.raises(ConfigError, match=r"data\.unlabeled is missing.*folder.*--supervised"):
-        build.load_data(tiny_config("data.unlabeled=None"))
-    assert build.load_data(tiny_config("data.unlabeled=None", "soft_teacher.enabled=False")).unlabeled is None
+        builders.load_data(tiny_config("data.unlabeled=None"))
+    assert builders.load_data(tiny_config("data.unlabeled=None", "soft_teacher.enabled=False")).unlabeled is None
 
 
 def test_an_image_is_never_both_trained_on_and_evaluated_on(tiny_config: Make, squares: Path) -> None:
@@ -75,18 +75,18 @@ def test_an_image_is_never_both_trained_on_and_evaluated_on(tiny_config: Make, s
         ("data.unlabeled", f"data.unlabeled={squares / 'images'}"),
     ):
         with pytest.raises(DataError, match=rf"8 images of {key} .*valid_0\.png"):
-            build.load_data(tiny_config(override))
+            builders.load_data(tiny_config(override))
 
 
 def test_the_class_list_sets_the_order_and_must_hold_every_class(tiny_config: Make, tmp_path: Path) -> None:
     names = tmp_path / "classes.txt"
     names.write_text("green\nred\nblue\n")
-    data = build.load_data(tiny_config(f"params.classes={names}"))
+    data = builders.load_data(tiny_config(f"params.classes={names}"))
     assert data.train.class_names == ("green", "red", "blue")
     assert data.train.category_ids == (None, 17, 5)
     names.write_text("red\n")
     with pytest.raises(DataError, match=r"'blue'.*not in the class list"):
-        build.load_data(tiny_config(f"params.classes={names}"))
+        builders.load_data(tiny_config(f"params.classes={names}"))
 
 
 def test_a_class_that_no_image_has_yet_gets_an_id_of_its_own(tiny_config: Make, squares: Path) -> None:
@@ -95,14 +95,14 @@ def test_a_class_that_no_image_has_yet_gets_an_id_of_its_own(tiny_config: Make, 
         class_names=("green", "red", "blue", "grey"),
         category_ids=(None, 17, 5, None),
     )
-    ids = build.make_card(tiny_config(), index).class_ids
+    ids = builders.make_card(tiny_config(), index).class_ids
     assert ids[1:3] == (17, 5)
     assert len(set(ids)) == 4
 
 
 def test_the_card_says_all_that_inference_needs(tiny_config: Make, squares: Path) -> None:
     config = tiny_config("params.image_size=64x96", "params.resize=stretch", "inference.top_k=9")
-    card = build.make_card(config, build.load_data(config).train)
+    card = builders.make_card(config, builders.load_data(config).train)
     assert (card.image_size, card.resize, card.top_k) == ((64, 96), "stretch", 9)
     assert (card.score_threshold, card.iou_threshold) == (0.05, 0.5)
     assert card.digests["train"] == digest(squares / "train.json")
@@ -127,7 +127,7 @@ def test_the_cards_digest_of_the_config_is_that_of_the_saved_file(tiny_run: Path
 def test_an_epoch_is_one_pass_over_the_labeled_images(
     tiny_config: Make, overrides: list[str], num_images: int, steps: int
 ) -> None:
-    assert build.count_steps(tiny_config("params.iterations=None", *overrides), num_images) == steps
+    assert builders.count_steps(tiny_config("params.iterations=None", *overrides), num_images) == steps
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_an_epoch_is_one_pass_over_the_labeled_images(
 def test_the_burn_in_is_a_fifth_of_the_run_unless_it_is_given(
     tiny_config: Make, override: str, num_steps: int, burn_in: int
 ) -> None:
-    assert build.count_burn_in(tiny_config(override), num_steps) == burn_in
+    assert builders.count_burn_in(tiny_config(override), num_steps) == burn_in
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_each_branch_looks_as_its_keys_say(tiny_config: Make, tmp_path: Path) ->
 
 def test_without_a_gpu_any_id_or_list_is_one_process_on_the_cpu(tiny_config: Make) -> None:
     for gpu_id in ("0", "7", "[0, 1]"):
-        fabric = build.make_fabric(
+        fabric = builders.make_fabric(
             tiny_config("cuda.using=False", f"cuda.gpu_id={gpu_id}", "params.precision=16-mixed")
         )
         assert (fabric.device.type, fabric.world_size) == ("cpu", 1)
@@ -220,8 +220,8 @@ def on_two_gpus(config: Config) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: True)
         patch.setattr(torch.cuda, "device_count", lambda: 2)
-        patch.setattr(build, "Fabric", note)
-        build.make_fabric(config)
+        patch.setattr(builders.trainer, "Fabric", note)
+        builders.make_fabric(config)
     return calls[0]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from softdet.build_data import Data
+from softdet.builders.data import Data
 from softdet.config import Config
 from softdet.config.auto import AUTO, undecided
 from softdet.derive.facts import Machine, facts_of

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from softdet import build
+from softdet import builders
+from softdet.builders.rehearsal import Measured, fit_hours, phases_of, rehearse
 from softdet.config import Config
-from softdet.rehearsal import Measured, fit_hours, phases_of, rehearse
 
 Make = Callable[..., Config]
 
 
 def test_two_steps_of_each_kind_are_measured_and_leave_nothing(tiny_config: Make, tmp_path: Path) -> None:
     config = tiny_config(f"model.exp_path={tmp_path / 'run'}", "soft_teacher.control=True")
-    fabric = build.make_fabric(config)
+    fabric = builders.make_fabric(config)
     fabric.launch()
-    data = build.load_data(config)
+    data = builders.load_data(config)
     measured = rehearse(config, data, fabric)
     assert measured.supervised > 0
     assert measured.semi > 0
@@ -29,15 +29,15 @@ def test_two_steps_of_each_kind_are_measured_and_leave_nothing(tiny_config: Make
 
 def test_a_run_of_one_kind_measures_that(tiny_config: Make, tmp_path: Path) -> None:
     config = tiny_config(f"model.exp_path={tmp_path / 'run'}", "soft_teacher.enabled=False")
-    fabric = build.make_fabric(config)
+    fabric = builders.make_fabric(config)
     fabric.launch()
-    assert rehearse(config, build.load_data(config), fabric).semi == 0
+    assert rehearse(config, builders.load_data(config), fabric).semi == 0
 
 
 def test_the_phases_are_those_of_the_run(tiny_config: Make) -> None:
     measured = Measured(supervised=2.0, semi=5.0, evaluation=7.0, memory_gb=1.0)
     config = tiny_config("soft_teacher.control=True", "soft_teacher.unlabeled_ratio=2")
-    data = build.load_data(config)
+    data = builders.load_data(config)
     rows = [(p.name, p.steps, p.labeled, p.unlabeled, p.seconds) for p in phases_of(config, data, measured)]
     assert rows == [
         ("burn-in", 16, 64, 0, 32),
@@ -54,14 +54,14 @@ def test_an_image_is_loaded_once_where_memory_holds_it(tiny_config: Make) -> Non
     # 64 labeled images are served in the burn-in and 32 after it, out of 8; 32 unlabeled ones out of 6.
     for cache, loads in (("1", [8, 8 + 6, 0]), ("0", [64, 64, 0])):
         config = tiny_config(f"data.cache_gb={cache}")
-        phases = phases_of(config, build.load_data(config), measured)
+        phases = phases_of(config, builders.load_data(config), measured)
         assert [phase.seconds for phase in phases] == loads
 
 
 def test_the_schedule_shrinks_to_the_hours(tiny_config: Make) -> None:
     measured = Measured(supervised=2.0, semi=5.0, evaluation=7.0, memory_gb=1.0)
     config = tiny_config("params.iterations=1000", "soft_teacher.burn_in_steps=400", "params.evaluate_every=100")
-    data = build.load_data(config)
+    data = builders.load_data(config)
     whole = sum(phase.seconds for phase in phases_of(config, data, measured))
     assert whole == 400 * 2 + 600 * 5 + 10 * 7
     assert fit_hours(config, data, measured, whole / 3600) == {}
@@ -75,6 +75,6 @@ def test_the_schedule_shrinks_to_the_hours(tiny_config: Make) -> None:
 def test_a_control_shrinks_alone(tiny_config: Make) -> None:
     measured = Measured(supervised=1.0, semi=0.0, evaluation=0.0, memory_gb=1.0)
     config = tiny_config("soft_teacher.enabled=False", "params.iterations=7200")
-    assert fit_hours(config, build.load_data(config), measured, 1.0) == {
+    assert fit_hours(config, builders.load_data(config), measured, 1.0) == {
         "params.iterations": pytest.approx(3600, abs=1)
     }

@@ -6,17 +6,17 @@ import shlex
 
 from lightning_fabric import Fabric
 
-from softdet import build
-from softdet.cli_doctor import print_report
-from softdet.cli_output import say
-from softdet.cli_own_data import OwnData
+from softdet import builders
+from softdet.builders.smoke import Proof, prove
+from softdet.cli.doctor import print_report
+from softdet.cli.output import say
+from softdet.cli.own_data import OwnData
 from softdet.config import Config
 from softdet.data.index import read_class_names
 from softdet.doctor.examine import examine
 from softdet.doctor.findings import Finding, Report
 from softdet.doctor.reach import Canvas
 from softdet.errors import DataError, SoftdetError
-from softdet.smoke import Proof, prove
 
 
 def look_at_data(settings: Config, own: OwnData | None, fabric: Fabric) -> None:
@@ -40,7 +40,7 @@ def look_at_data(settings: Config, own: OwnData | None, fabric: Fabric) -> None:
         raise DataError(failure)
 
 
-def prove_aloud(settings: Config, data: build.Data, fabric: Fabric) -> Proof:
+def prove_aloud(settings: Config, data: builders.Data, fabric: Fabric) -> Proof:
     """See `prove`; rank 0 says so before and after."""
     if fabric.is_global_zero:
         say("checking that all this run will do works: a step of each kind, evaluation, saving (--no-smoke: don't) ...")

@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from softdet import build
-from softdet.build_data import batch_sizes
-from softdet.build_settings import with_values
+from softdet.builders.arms import count_burn_in, count_steps, has_control
+from softdet.builders.data import Data, batch_sizes
+from softdet.builders.detector import make_card
+from softdet.builders.settings import with_values
+from softdet.builders.trainer import make_trainer
 from softdet.config import Config
 from softdet.data.datasets import stored_canvas
 from softdet.engine.evaluation import detections_over
@@ -73,7 +75,7 @@ class Phase:
 
 
 @contextmanager
-def scratch_trainer(config: Config, data: build.Data, fabric: Fabric) -> Iterator[Trainer]:
+def scratch_trainer(config: Config, data: Data, fabric: Fabric) -> Iterator[Trainer]:
     """Put a run together in a folder that is deleted afterwards; the run itself will be as if this had not been.
 
     Args:
@@ -92,14 +94,14 @@ def scratch_trainer(config: Config, data: build.Data, fabric: Fabric) -> Iterato
             "params.tensorboard": False,
             "params.gallery_images": min(config.params.gallery_images, _IN_GALLERY),
         }
-        yield build.make_trainer(with_values(config, scratch), fabric, data, resume=False)
+        yield make_trainer(with_values(config, scratch), fabric, data, resume=False)
     precision.load_state_dict(before)
     if fabric.device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(fabric.device)
 
 
-def rehearse(config: Config, data: build.Data, fabric: Fabric) -> Measured:
+def rehearse(config: Config, data: Data, fabric: Fabric) -> Measured:
     """Train a few steps of each kind and evaluate a few images, in a folder that is deleted afterwards.
 
     Args:
@@ -110,7 +112,7 @@ def rehearse(config: Config, data: build.Data, fabric: Fabric) -> Measured:
     if fabric.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(fabric.device)
     with scratch_trainer(config, data, fabric) as trainer:
-        burn_in = min(build.count_burn_in(config, trainer.num_steps), trainer.num_steps)
+        burn_in = min(count_burn_in(config, trainer.num_steps), trainer.num_steps)
         kinds = range(min(_STEPS, burn_in)), range(burn_in, min(burn_in + _STEPS, trainer.num_steps))
         (supervised, load), (semi, load_semi) = (
             trainer.rehearse(steps) if len(steps) else (0.0, 0.0) for steps in kinds
@@ -119,7 +121,7 @@ def rehearse(config: Config, data: build.Data, fabric: Fabric) -> Measured:
         loading = load / labeled if len(kinds[0]) else load_semi / (labeled + unlabeled)
         few = replace(data.valid, images=data.valid.images[:_EVALUATED])
         where: Any = {"device": fabric.device, "batch_size": config.inference.batch_size, "rank": fabric.global_rank}
-        card = build.make_card(config, data.train)
+        card = make_card(config, data.train)
         detections_over(trainer.method.evaluation_model, card, few, **where)
         watch = Stopwatch()
         detections_over(trainer.method.evaluation_model, card, few, **where)
@@ -132,12 +134,12 @@ def rehearse(config: Config, data: build.Data, fabric: Fabric) -> Measured:
     return fabric.broadcast(measured)
 
 
-def phases_of(config: Config, data: build.Data, measured: Measured) -> list[Phase]:
+def phases_of(config: Config, data: Data, measured: Measured) -> list[Phase]:
     """The parts of a run, each with what it takes."""
-    num_steps = build.count_steps(config, len(data.train))
-    burn_in = min(build.count_burn_in(config, num_steps), num_steps)
+    num_steps = count_steps(config, len(data.train))
+    burn_in = min(count_burn_in(config, num_steps), num_steps)
     labeled, unlabeled = batch_sizes(config, 1)
-    arms = 2 if build.has_control(config) else 1
+    arms = 2 if has_control(config) else 1
 
     def phase(name: str, steps: int, seconds: float, *, semi: bool = False) -> Phase:
         served = steps * labeled, steps * unlabeled * semi
@@ -161,7 +163,7 @@ def phases_of(config: Config, data: build.Data, measured: Measured) -> list[Phas
     return list(all_phases())
 
 
-def fit_hours(config: Config, data: build.Data, measured: Measured, hours: float) -> dict[str, int]:
+def fit_hours(config: Config, data: Data, measured: Measured, hours: float) -> dict[str, int]:
     """The schedule that takes so long and no longer; empty where the planned one does.
 
     Evaluations stay as many as they are; the steps shrink, the burn-in in proportion.
@@ -175,8 +177,8 @@ def fit_hours(config: Config, data: build.Data, measured: Measured, hours: float
     share = max((3600 * hours - evaluations) / training, 0.0)
     if share >= 1:
         return {}
-    num_steps = build.count_steps(config, len(data.train))
-    burn_in = build.count_burn_in(config, num_steps) if config.soft_teacher.enabled else None
+    num_steps = count_steps(config, len(data.train))
+    burn_in = count_burn_in(config, num_steps) if config.soft_teacher.enabled else None
     fitted = {"params.iterations": max(int(share * num_steps), 10)}
     if burn_in is not None:
         fitted["soft_teacher.burn_in_steps"] = round(burn_in / num_steps * fitted["params.iterations"])

@@ -12,7 +12,7 @@ import yaml
 from softdet.config import Config, describe, dump_config, keys, load_config, parse_config, save_config
 from softdet.errors import ConfigError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BASE: dict[str, Any] = {"data": {"train": "train.json", "valid": "valid.json"}}
 
 # Issue 2, section 1: the keys of the seed's configs/coco.yaml with their values.

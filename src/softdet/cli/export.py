@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from softdet.build_data import load_valid
-from softdet.cli_output import say
+from softdet.builders.data import load_valid
+from softdet.cli.output import say
 from softdet.config import Config, load_config
 from softdet.data.index import ImageRecord, load_labeled, load_unlabeled
 from softdet.engine.detector import DetectorCard, read_card

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from softdet import build
-from softdet.cli_output import say
+from softdet import builders
+from softdet.cli.output import say
 from softdet.config import Config, load_config
 from softdet.data.index import read_class_names
 from softdet.engine.run import RunFolder
@@ -72,8 +72,8 @@ def sources_of(settings: Config) -> Sources:
         root=settings.data.root,
         class_names=read_class_names(settings.params.classes) if settings.params.classes else None,
         count_steps=lambda num_images: (
-            build.count_steps(settings, num_images),
-            build.count_burn_in(settings, build.count_steps(settings, num_images)),
+            builders.count_steps(settings, num_images),
+            builders.count_burn_in(settings, builders.count_steps(settings, num_images)),
         ),
         is_semi=settings.soft_teacher.enabled,
         threshold=settings.soft_teacher.pseudo_cls_th,

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from lightning_fabric import Fabric
 from rich.table import Column, Table
 
-from softdet import build
-from softdet.build_settings import Decided, decide, with_values
-from softdet.cli_output import console, say
+from softdet import builders
+from softdet.builders.rehearsal import FEW_BURN_IN_STEPS, Measured, fit_hours, phases_of, rehearse
+from softdet.builders.settings import Decided, decide, with_values
+from softdet.cli.output import console, say
 from softdet.config import Config
 from softdet.derive.settings import RULES, Setting, short
 from softdet.engine.progress import format_seconds
 from softdet.errors import ConfigError
-from softdet.rehearsal import FEW_BURN_IN_STEPS, Measured, fit_hours, phases_of, rehearse
 
 
 def settle_settings(
-    settings: Config, data: build.Data, fabric: Fabric, *, max_hours: float | None, measure: bool
+    settings: Config, data: builders.Data, fabric: Fabric, *, max_hours: float | None, measure: bool
 ) -> tuple[Decided, Measured | None]:
     """Derive what is left to `auto`, and make the schedule fit the hours.
 
@@ -41,8 +41,8 @@ def settle_settings(
     fitted = {} if max_hours is None else fit_hours(decided.config, data, measured, max_hours)
     if fitted:
         again = decide(with_values(settings, fitted), data, fabric)
-        planned = {"params.iterations": build.count_steps(decided.config, len(data.train))}
-        planned["soft_teacher.burn_in_steps"] = build.count_burn_in(decided.config, planned["params.iterations"])
+        planned = {"params.iterations": builders.count_steps(decided.config, len(data.train))}
+        planned["soft_teacher.burn_in_steps"] = builders.count_burn_in(decided.config, planned["params.iterations"])
         shorter = [
             Setting(key, value, f"{planned[key]:,} would take longer than --max-hours {max_hours:g}")
             for key, value in fitted.items()
@@ -52,7 +52,7 @@ def settle_settings(
     return decided, measured
 
 
-def print_plan(decided: Decided, data: build.Data, fabric: Fabric, measured: Measured | None) -> None:
+def print_plan(decided: Decided, data: builders.Data, fabric: Fabric, measured: Measured | None) -> None:
     """Print what is trained on what, with which settings and why, and what it takes."""
     say(_data_lines(decided.config, data, fabric))
     if decided.settings:
@@ -71,8 +71,8 @@ def check_hours(max_hours: float | None) -> None:
         raise ConfigError(f"--max-hours {max_hours:g}: write a number above 0, for example 2 or 0.5")
 
 
-def _data_lines(settings: Config, data: build.Data, fabric: Fabric) -> str:
-    num_steps = build.count_steps(settings, len(data.train))
+def _data_lines(settings: Config, data: builders.Data, fabric: Fabric) -> str:
+    num_steps = builders.count_steps(settings, len(data.train))
     lines = [
         f"device: {fabric.device.type}",
         f"labeled: {len(data.train)} images, {sum(len(r.labels) for r in data.train.images)} boxes, "
@@ -82,9 +82,9 @@ def _data_lines(settings: Config, data: build.Data, fabric: Fabric) -> str:
     if data.unlabeled is None:
         lines.append(f"supervised control: {num_steps} steps")
     else:
-        burn_in = build.count_burn_in(settings, num_steps)
+        burn_in = builders.count_burn_in(settings, num_steps)
         lines.append(f"unlabeled: {len(data.unlabeled)} images; {num_steps} steps, of which {burn_in} burn-in")
-    if build.has_control(settings):
+    if builders.has_control(settings):
         lines.append("two arms that share the burn-in: the supervised control first, then Soft Teacher")
     for index in (data.train, data.valid, data.test):
         if index and index.dropped:
@@ -108,7 +108,7 @@ def _shown(value: object) -> str:
     return short(value) if isinstance(value, float) else str(value)
 
 
-def _print_cost(settings: Config, data: build.Data, measured: Measured) -> None:
+def _print_cost(settings: Config, data: builders.Data, measured: Measured) -> None:
     phases = phases_of(settings, data, measured)
     table = Table(
         "phase", *(Column(name, justify="right") for name in ("steps", "labeled images", "unlabeled", "each", "time"))

@@ -13,15 +13,15 @@ from rich.console import Console
 from rich.markup import escape
 
 import softdet
-from softdet import build
-from softdet.cli_doctor import doctor
-from softdet.cli_export import export
-from softdet.cli_output import console, print_metrics, say
-from softdet.cli_predict import predict
-from softdet.cli_prepare import prepare_app
-from softdet.cli_pseudo_label import merge, pseudo_label
-from softdet.cli_report import report
-from softdet.cli_train import train
+from softdet import builders
+from softdet.cli.doctor import doctor
+from softdet.cli.export import export
+from softdet.cli.output import console, print_metrics, say
+from softdet.cli.predict import predict
+from softdet.cli.prepare import prepare_app
+from softdet.cli.pseudo_label import merge, pseudo_label
+from softdet.cli.report import report
+from softdet.cli.train import train
 from softdet.config import Config, describe, json_schema, keys, load_config, markdown
 from softdet.engine.detector import read_card
 from softdet.engine.evaluation import device_for
@@ -98,12 +98,12 @@ def _evaluate_run(place: Path, split: str, rerun: bool) -> dict[str, Any]:
     folder.require_result()
     device, batch_size = _device(settings), settings.inference.batch_size
     if split == "test":
-        test = build.load_test(settings, read_card(folder.best).class_names)
+        test = builders.load_test(settings, read_card(folder.best).class_names)
         metrics = evaluate_test(folder, test.source, test, device=device, batch_size=batch_size)
         print_metrics(metrics, f"{folder.best} on test")
         return metrics
     keeps = kept_detections_are_fresh(folder, settings.data.valid) and not rerun
-    index = None if keeps else build.load_valid(settings, read_card(folder.best).class_names)
+    index = None if keeps else builders.load_valid(settings, read_card(folder.best).class_names)
     metrics = evaluate_best(folder, settings.data.valid, index, device=device, batch_size=batch_size)
     print_metrics(metrics, f"{folder.best}" + (" (kept detections)" if keeps else ""))
     return metrics
@@ -127,7 +127,7 @@ def compare(
     result = compare_runs(
         first,
         second,
-        build.load_valid(settings, read_card(second).class_names),
+        builders.load_valid(settings, read_card(second).class_names),
         load_truth(settings.data.valid),
         device=_device(settings),
         batch_size=settings.inference.batch_size,

@@ -15,7 +15,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from softdet import build
+from softdet import builders
 from softdet.config import Config, keys, load_config
 from softdet.engine.evaluation import detections_over
 from softdet.engine.run import RunFolder
@@ -34,14 +34,14 @@ class Made:
     config: Config
 
     @cached_property
-    def data(self) -> build.Data:
-        return build.load_data(self.config)
+    def data(self) -> builders.Data:
+        return builders.load_data(self.config)
 
     @cached_property
     def trainer(self) -> Trainer:
-        fabric = build.make_fabric(self.config)
+        fabric = builders.make_fabric(self.config)
         fabric.launch()
-        return build.make_trainer(self.config, fabric, self.data, resume=False)
+        return builders.make_trainer(self.config, fabric, self.data, resume=False)
 
     @cached_property
     def model(self) -> Any:
@@ -63,7 +63,7 @@ class Made:
 
     @cached_property
     def detections(self) -> list[dict[str, Any]]:
-        card = build.make_card(self.config, self.data.train)
+        card = builders.make_card(self.config, self.data.train)
         return detections_over(self.model.eval(), card, self.data.valid, device=CPU, batch_size=8)
 
     def rates(self, step: int) -> list[float]:
@@ -130,8 +130,8 @@ def fabric_call(made: Made) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: True)
         patch.setattr(torch.cuda, "device_count", lambda: 2)
-        patch.setattr(build, "Fabric", lambda **arguments: calls.append(arguments))
-        build.make_fabric(made.config)
+        patch.setattr(builders.trainer, "Fabric", lambda **arguments: calls.append(arguments))
+        builders.make_fabric(made.config)
     return calls[0]
 
 
@@ -160,7 +160,7 @@ def is_recoloured(branch: str) -> Callable[[Made], bool]:
 
 
 def arms(made: Made) -> object:
-    return [(arm.soft_teacher.enabled, arm.model.exp_path.name) for arm in build.arms_of(made.config, made.data, 1)]
+    return [(arm.soft_teacher.enabled, arm.model.exp_path.name) for arm in builders.arms_of(made.config, made.data, 1)]
 
 
 def intervals(made: Made) -> object:
@@ -228,7 +228,7 @@ ROWS: dict[str, Row] = {
     "params.random_seed": Row("1", matrices("labeled")),
     "params.image_size": Row("96x64", lambda made: made.views.labeled.size),
     "params.classes": Row(
-        "{folder}/classes.txt", lambda made: build.make_card(made.config, made.data.train).class_names
+        "{folder}/classes.txt", lambda made: builders.make_card(made.config, made.data.train).class_names
     ),
     "params.data_worker": Row("2", lambda made: made.trainer.batches.keywords["num_workers"]),  # type: ignore
     "params.iterations": Row("7", lambda made: made.trainer.num_steps),

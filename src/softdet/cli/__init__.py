@@ -1,0 +1,1 @@
+"""The command `softdet` and its subcommands, a file each."""
