@@ -15,12 +15,23 @@ import yaml
 from evidence.markdown import (
     ablation_table,
     accuracy_tables,
-    control_table,
+    changes_table,
     markdown_table,
     replace_between,
     update_markdown,
 )
-from evidence.results import arms_served, collect, digest_of, gain, share, stale_rows, summarize, to_json
+from evidence.results import (
+    CONTROL,
+    TUNED,
+    arms_served,
+    collect,
+    digest_of,
+    gain,
+    share,
+    stale_rows,
+    summarize,
+    to_json,
+)
 from evidence.rows import COLUMNS, Row, append_row, find_row, read_rows
 from evidence.table import Job, Table, config_digest, jobs_of, load_table, resolve
 from softdet.errors import ConfigError, DataError
@@ -277,7 +288,12 @@ def test_the_tables_show_the_numbers_in_percent() -> None:
     assert "| drawn | +20.0 | -25% | 75% |" in text
     assert "| mean |  | **-25%** (drawn) | **75%** (drawn) |" in text
     assert "below its control" not in text
-    assert "| drawn | supervised long | 92.0 | +2.0 |" in control_table(results)
+    lines = changes_table(results, "control", CONTROL).splitlines()
+    assert lines[2:] == [
+        "| drawn | **supervised control** | 90.0 | 120.0 |  |",
+        "| drawn | supervised long | 92.0 | 122.0 | +2.0 |",
+    ]
+    assert changes_table(results, "search", TUNED) == "Not run yet.", "the table has no such group"
     assert "| threshold 0.5 (tuned on drawn) | 44.0, 46.0 | 45.0 | +0.0 |" in ablation_table(results)
     assert "| threshold 0.7 | 40.0, - | - | - |" in ablation_table(results)
     worse = collect(table, [replace(row, AP=0.2) if row.arm == "soft_teacher" else row for row in rows])

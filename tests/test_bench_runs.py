@@ -70,6 +70,9 @@ def stop_once_it_trains(folder: Path) -> None:
         time.sleep(0.02)
 
 
+MARKED = ("accuracy", "control", "search", "ablation")
+
+
 @pytest.mark.usefixtures("own_threads")
 def test_a_run_is_stopped_resumed_measured_and_made_once(
     tmp_path: Path, softdet: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -78,7 +81,7 @@ def test_a_run_is_stopped_resumed_measured_and_made_once(
     sizes = ["--labeled", "4", "--unlabeled", "2", "--valid", "4", "--side", "64"]
     assert softdet("prepare", "synthetic", "--out", tmp_path / "data" / "drawn", *sizes) == 0
     (tmp_path / "table.yaml").write_text(TABLE)
-    text = "".join(f"<!-- begin: {name} -->\n<!-- end: {name} -->\n" for name in ("accuracy", "control", "ablation"))
+    text = "".join(f"<!-- begin: {name} -->\n<!-- end: {name} -->\n" for name in MARKED)
     (tmp_path / "results.md").write_text(text)
     places = {"--table": "table.yaml", "--data": "data", "--runs": "runs", "--docs": "."}
     options = [part for option, place in places.items() for part in (option, str(tmp_path / place))]

@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 
 from evidence.results import ALL_LABELS, CONTROL, TUNED, Results, digest_of, gain, on_folds_of, share
 from evidence.rows import Row
-from evidence.table import Job
+from evidence.table import Group, Job
 from softdet.errors import DataError
 from softdet.files import whole_file
 
@@ -24,7 +24,7 @@ _TITLES = {
 
 
 def update_markdown(path: Path, results: Results) -> None:
-    """Write the three tables anew between their markers.
+    """Write the tables anew between their markers.
 
     Raises:
         DataError: the file isn't there, or lacks a marker.
@@ -34,7 +34,8 @@ def update_markdown(path: Path, results: Results) -> None:
     text = path.read_text(encoding="utf-8")
     for name, body in (
         ("accuracy", accuracy_tables(results)),
-        ("control", control_table(results)),
+        ("control", changes_table(results, "control", CONTROL)),
+        ("search", changes_table(results, "search", TUNED)),
         ("ablation", ablation_table(results)),
     ):
         text = replace_between(text, name, body, str(path))
@@ -81,17 +82,28 @@ def accuracy_tables(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def control_table(results: Results) -> str:
-    """What other schedules of the control would gain it."""
-    group = results.table.groups["control"]
-    folds = _listed(group.folds)
+def changes_table(results: Results, group_name: Group, start: str) -> str:
+    """What the arms of a group make of the arm that they change, on the group's folds.
+
+    Args:
+        results: of all runs.
+        group_name: a group of one change each; the table may lack it.
+        start: the arm that they change.
+    """
+    group = results.table.groups.get(group_name)
+    if group is None:
+        return markdown_table([], [])
     lines = []
     for name in group.sets or results.table.sets:
         if any(results.of(name, arm) for arm in group.arms):
-            control = [row for row in results.of(name, CONTROL) if row.fold in group.folds]
-            lines.append([name, title(CONTROL), _mean([row.AP for row in control]), ""])
-            lines += [[name, title(arm), *_ap_and_gain(results, name, arm, CONTROL)] for arm in group.arms]
-    return markdown_table(["set", "control", f"AP on fold {folds}", "against the control"], lines)
+            before = [row for row in results.of(name, start) if row.fold in group.folds]
+            lines.append([name, f"**{title(start)}**", *_ap_and_ap50(before), ""])
+            for arm in group.arms:
+                rows = results.of(name, arm)
+                gained = gain(rows, on_folds_of(results, name, start, arm))
+                lines += [[name, title(arm), *_ap_and_ap50(rows), _signed(gained)]] if rows else []
+    folds = _listed(group.folds)
+    return markdown_table(["set", "arm", f"AP on fold {folds}", "AP50", f"against {title(start)}"], lines)
 
 
 def ablation_table(results: Results) -> str:
@@ -146,9 +158,8 @@ def _share_table(results: Results, sets: Sequence[str]) -> str:
     return "\n\n".join([table, *notes])
 
 
-def _ap_and_gain(results: Results, name: str, arm: str, start: str) -> list[str]:
-    rows = results.of(name, arm)
-    return [_mean([row.AP for row in rows]), _signed(gain(rows, on_folds_of(results, name, start, arm)))]
+def _ap_and_ap50(rows: Sequence[Row]) -> list[str]:
+    return [_mean([row.AP for row in rows]), _mean([row.AP50 for row in rows])]
 
 
 def _ablated(results: Results, name: str, arm: str) -> list[str]:

@@ -131,6 +131,7 @@ def to_json(results: Results) -> dict[str, Any]:
         "share_mean_over": list(shares),
         "ablations": _changes(results, "ablation", TUNED),
         "control_checks": _changes(results, "control", CONTROL),
+        "search": _changes(results, "search", TUNED),
     }
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from softdet.config import Config, keys, parse_config
 from softdet.errors import ConfigError
 
-Group = Literal["main", "control", "ablation"]
+Group = Literal["main", "control", "search", "ablation"]
 Settings = dict[str, Any]
 
 # Where files lie, what is written and how fast it goes; none of it changes what is learned or measured.

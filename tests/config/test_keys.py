@@ -237,6 +237,7 @@ ROWS: dict[str, Row] = {
     "params.flip": Row("0.0", lambda made: (made.views.labeled.matrices[:, 0, 0] < 0).any().item()),
     "params.scale": Row("[0.5, 0.6]", matrices("labeled")),
     "params.colour": Row("True", is_recoloured("labeled")),
+    "params.box_loss": Row("giou", lambda made: float(made.step.losses["supervised_box"])),
     "params.mixup": Row("1.0", lambda made: [len(targets) for targets in made.views.targets]),
     "params.precision": Row("bf16-mixed", fabric_call, ("cuda.using=True",)),
     "params.evaluate_every": Row("5", intervals),

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torchvision.ops import sigmoid_focal_loss
+from torchvision.ops import generalized_box_iou, sigmoid_focal_loss
 
-from softdet.ops.losses import box_loss, focal_loss
+from softdet.ops.box_coding import decode, encode
+from softdet.ops.losses import focal_loss, giou_loss, smooth_l1_loss
 from softdet.ops.matching import BACKGROUND, IGNORED
 
 NUM_CLASSES = 5
@@ -73,14 +74,34 @@ def test_box_loss_is_smooth_l1_summed_over_the_offsets() -> None:
     deltas, targets = torch.randn(2, 30, 4, generator=generator) * 0.3
     distance, beta = np.abs((deltas - targets).double().numpy()), 1 / 9
     expected = np.where(distance < beta, distance**2 / (2 * beta), distance - beta / 2).sum(-1)
-    np.testing.assert_allclose(box_loss(deltas, targets).numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(smooth_l1_loss(deltas, targets).numpy(), expected, rtol=1e-5)
     torch.testing.assert_close(
-        box_loss(deltas, targets).sum(), F.smooth_l1_loss(deltas, targets, beta=beta, reduction="sum")
+        smooth_l1_loss(deltas, targets).sum(), F.smooth_l1_loss(deltas, targets, beta=beta, reduction="sum")
     )
 
 
 def test_losses_of_nothing_have_gradients() -> None:
     deltas = torch.zeros(0, 4, requires_grad=True)
-    box_loss(deltas, torch.zeros(0, 4)).sum().backward()
+    smooth_l1_loss(deltas, torch.zeros(0, 4)).sum().backward()
     assert deltas.grad is not None
     assert focal_loss(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64)).shape == (0,)
+
+
+def test_giou_loss_is_torchvisions_on_boxes_whatever_the_anchor() -> None:
+    generator = torch.Generator().manual_seed(5)
+    corners = torch.rand(3, 40, 2, generator=generator) * 60
+    anchors, boxes, found = torch.cat([corners, corners + 2 + torch.rand(3, 40, 2, generator=generator) * 90], -1)
+    deltas, targets = encode(found, anchors), encode(boxes, anchors)
+    torch.testing.assert_close(decode(deltas, anchors), found, rtol=1e-4, atol=1e-3)
+    expected = 2 * (1 - generalized_box_iou(found, boxes).diagonal())
+    torch.testing.assert_close(giou_loss(deltas, targets), expected, rtol=1e-3, atol=1e-4)
+    assert giou_loss(targets, targets).max() < 1e-5
+
+
+def test_giou_loss_of_wild_or_no_offsets_has_finite_gradients() -> None:
+    deltas = (torch.tensor([[1.0, -1, 1, -1], [-1, 1, -1, 1]]) * 1e4).requires_grad_()
+    loss = giou_loss(deltas, torch.zeros(2, 4)).sum() + giou_loss(torch.zeros(0, 4), torch.zeros(0, 4)).sum()
+    loss.backward()
+    assert loss.isfinite()
+    assert deltas.grad is not None
+    assert deltas.grad.isfinite().all()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from softdet.ops.losses import box_loss, focal_loss
+from softdet.ops.losses import focal_loss, smooth_l1_loss
 from softdet.ops.matching import IGNORED
 from softdet.semi.supervised import Supervised
 from softdet.semi.teacher import Teacher
@@ -62,7 +62,7 @@ def test_the_losses_are_those_of_the_lesson_over_the_batchs_positives(make_metho
     dense = method.student(batch.strong.images)
     used = (lesson.classes.labels != IGNORED) * lesson.weights
     classes = (focal_loss(dense.logits, lesson.classes.labels) * used).sum() / lesson.classes.positive.sum()
-    boxes = box_loss(dense.deltas[lesson.boxes.positive], lesson.boxes.deltas).sum() / lesson.boxes.positive.sum()
+    boxes = smooth_l1_loss(dense.deltas[lesson.boxes.positive], lesson.boxes.deltas).sum() / lesson.boxes.positive.sum()
     assert lesson.classes.positive.sum() > lesson.boxes.positive.sum() > 0
     torch.testing.assert_close(output.losses["unsupervised_class"], classes.detach())
     torch.testing.assert_close(output.losses["unsupervised_box"], boxes.detach())
@@ -130,7 +130,7 @@ def test_a_place_is_taught_where_no_class_is_sure(make_method, batch, take) -> N
     lesson = method.labeler.prepare(unsure, method.labeler.label(unsure))
     deltas = method.student(unsure.strong.images).deltas[lesson.boxes.positive]
     assert output.losses["unsupervised_class"] == 0 < output.losses["unsupervised_box"]
-    expected = box_loss(deltas, lesson.boxes.deltas).mean()
+    expected = smooth_l1_loss(deltas, lesson.boxes.deltas).mean()
     torch.testing.assert_close(output.losses["unsupervised_box"], expected.detach())
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from softdet.ops.losses import box_loss, focal_loss
+from softdet.ops.losses import focal_loss, smooth_l1_loss
 from softdet.ops.matching import IGNORED
 from softdet.semi.supervised import Supervised, assign_labeled, normalisers, supervised_losses
 from softdet.semi.teacher import Teacher
@@ -37,7 +37,7 @@ def test_the_loss_is_the_batchs_sum_over_the_batchs_positives(method, batch) -> 
     positive = assignment.positive
     count = positive.sum()
     classes = focal_loss(dense.logits, assignment.labels)[assignment.labels != IGNORED].sum() / count
-    boxes = box_loss(dense.deltas[positive], assignment.deltas).sum() / count
+    boxes = smooth_l1_loss(dense.deltas[positive], assignment.deltas).sum() / count
     torch.testing.assert_close(output.losses["supervised_class"], classes.detach())
     torch.testing.assert_close(output.losses["supervised_box"], boxes.detach())
     torch.testing.assert_close(output.loss, classes + boxes)
@@ -99,7 +99,9 @@ def test_a_batch_without_a_readable_image_gives_no_gradient(method, batch, backw
 def test_losses_scale_with_the_normaliser(method, batch) -> None:
     assignment = assign_labeled(method.teacher.model, batch)
     dense = method.student(batch.labeled.images)
-    once, twice = (supervised_losses(dense, assignment, batch, torch.tensor(count)) for count in (10.0, 20.0))
+    once, twice = (
+        supervised_losses(dense, assignment, batch, torch.tensor(count), "smooth_l1") for count in (10.0, 20.0)
+    )
     for name, loss in once.items():
         torch.testing.assert_close(twice[name], loss / 2)
 

@@ -128,6 +128,10 @@ class ParamsConfig(_Section):
         (0.6, 1.25), description="Scale jitter of labeled and strong views; 1 just fits the canvas."
     )
     colour: bool = Field(True, description="One of Soft Teacher's nine colour operations on labeled images.")
+    box_loss: Literal["smooth_l1", "giou"] = Field(
+        "smooth_l1",
+        description="What a box is wrong by: its offsets (smooth_l1), or its overlap with the true one (giou).",
+    )
     mixup: Share = Field(
         0.0, description="Probability that a labeled image is shown mixed with another one, with the labels of both."
     )

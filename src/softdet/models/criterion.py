@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,9 +12,11 @@ from torchvision.ops import box_iou
 
 from softdet.ops.box_coding import encode
 from softdet.ops.boxes import intersection_over_first
-from softdet.ops.losses import box_loss, focal_loss
+from softdet.ops.losses import focal_loss, giou_loss, smooth_l1_loss
 from softdet.ops.matching import BACKGROUND, IGNORED, NEGATIVE_IOU, match
 from softdet.structures import DenseOutput, Targets
+
+BoxLoss = Literal["smooth_l1", "giou"]
 
 # An anchor with this share of its area inside an ignored region (a crowd, say) teaches no background.
 _IGNORED_SHARE = 0.5
@@ -75,17 +78,21 @@ def classification_loss(output: DenseOutput, assignment: Assignment, weights: Te
     return (focal_loss(output.logits, assignment.labels) * used).sum()
 
 
-def regression_loss(output: DenseOutput, assignment: Assignment, weights: Tensor) -> Tensor:
+def regression_loss(
+    output: DenseOutput, assignment: Assignment, weights: Tensor, box_loss: BoxLoss = "smooth_l1"
+) -> Tensor:
     """The weighted sum of the box losses of all positive anchors.
 
     Args:
         output: of B images.
         assignment: of the same images.
         weights: broadcastable to (B, A), not negative.
+        box_loss: on the offsets, or on the overlap of the boxes.
 
     Returns:
         () float32; 0, with finite gradients, where nothing is positive.
     """
     positive = assignment.positive
-    losses = box_loss(output.deltas[positive], assignment.deltas)
+    loss = giou_loss if box_loss == "giou" else smooth_l1_loss
+    losses = loss(output.deltas[positive], assignment.deltas)
     return (losses * weights.expand_as(positive)[positive]).sum()

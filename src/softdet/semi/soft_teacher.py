@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from softdet.models.criterion import Assignment, regression_loss
+from softdet.models.criterion import Assignment, BoxLoss, regression_loss
 from softdet.semi.class_targets import ClassTargets, unsupervised_class_loss
 from softdet.semi.labeling import Labeler
 from softdet.semi.missing_labels import with_missing_ignored
@@ -26,6 +26,7 @@ class SoftTeacher:
         teacher: its average.
         labeler: turns what the teacher sees into lessons.
         class_targets: what a lesson says of a pseudo box's class; see `class_targets`.
+        box_loss: of both branches; see `regression_loss`.
         unsupervised_weight: of the unlabeled images' losses.
         burn_in_steps: steps on labeled images alone; the teacher tracks the student from step 0.
         ramp_steps: the weight grows linearly over so many steps after that; 0 for at once.
@@ -41,6 +42,7 @@ class SoftTeacher:
         labeler: Labeler,
         *,
         class_targets: ClassTargets,
+        box_loss: BoxLoss = "smooth_l1",
         unsupervised_weight: float,
         burn_in_steps: int,
         ramp_steps: int,
@@ -51,6 +53,7 @@ class SoftTeacher:
         self.teacher = teacher
         self.labeler = labeler
         self.class_targets: ClassTargets = class_targets
+        self.box_loss: BoxLoss = box_loss
         self.unsupervised_weight = unsupervised_weight
         self.burn_in_steps = burn_in_steps
         self.ramp_steps = ramp_steps
@@ -76,17 +79,20 @@ class SoftTeacher:
         )
         for batch, assignment, lesson in zip(batches, labeled, lessons, strict=True):
             if lesson is None:
-                losses = supervised_losses(self.student(batch.labeled.images), assignment, batch, num_labeled)
+                output = self.student(batch.labeled.images)
+                losses = supervised_losses(output, assignment, batch, num_labeled, self.box_loss)
                 yield StepOutput(sum_of(losses), _detached(losses), {})
                 continue
             # One call for both branches: right under data parallelism and BatchNorm.
             output = self.student(torch.cat([batch.labeled.images, lesson.images]))
             on_labeled, on_strong = output.split([len(batch.labeled.images), len(lesson.images)])
-            supervised = supervised_losses(on_labeled, assignment, batch, num_labeled)
+            supervised = supervised_losses(on_labeled, assignment, batch, num_labeled, self.box_loss)
             unsupervised = {
                 "unsupervised_class": unsupervised_class_loss(on_strong, lesson, self.class_targets) / num_classes,
                 # There is no background in this list that could be wrong, so no belief to weigh.
-                "unsupervised_box": regression_loss(on_strong, lesson.boxes, lesson.readable[:, None].float())
+                "unsupervised_box": regression_loss(
+                    on_strong, lesson.boxes, lesson.readable[:, None].float(), self.box_loss
+                )
                 / num_boxes,
             }
             known = sum_of(supervised)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from softdet.models.criterion import Assignment, assign, classification_loss, regression_loss
+from softdet.models.criterion import Assignment, BoxLoss, assign, classification_loss, regression_loss
 from softdet.models.retinanet import RetinaNet
 from softdet.ops.distributed import sum_over_ranks, world_size
 from softdet.semi.teacher import Teacher
@@ -21,11 +21,13 @@ class Supervised:
     Args:
         student: the model that learns, as wrapped for the devices.
         teacher: its average.
+        box_loss: see `regression_loss`.
     """
 
-    def __init__(self, student: nn.Module, teacher: Teacher) -> None:
+    def __init__(self, student: nn.Module, teacher: Teacher, *, box_loss: BoxLoss = "smooth_l1") -> None:
         self.student = student
         self.teacher = teacher
+        self.box_loss: BoxLoss = box_loss
 
     def step(self, batches: Sequence[AugmentedBatch]) -> Iterator[StepOutput]:
         """Give one loss per micro-batch; their gradients add up to the whole batch's.
@@ -36,7 +38,8 @@ class Supervised:
         assignments = [assign_labeled(self.teacher.model, batch) for batch in batches]
         (positives,) = normalisers(sum(assignment.positive.sum() for assignment in assignments))
         for batch, assignment in zip(batches, assignments, strict=True):
-            losses = supervised_losses(self.student(batch.labeled.images), assignment, batch, positives)
+            output = self.student(batch.labeled.images)
+            losses = supervised_losses(output, assignment, batch, positives, self.box_loss)
             detached = {name: loss.detach() for name, loss in losses.items()}
             yield StepOutput(sum_of(losses), detached, {})
 
@@ -64,13 +67,13 @@ def assign_labeled(model: RetinaNet, batch: AugmentedBatch) -> Assignment:
 
 
 def supervised_losses(
-    output: DenseOutput, assignment: Assignment, batch: AugmentedBatch, positives: Tensor
+    output: DenseOutput, assignment: Assignment, batch: AugmentedBatch, positives: Tensor, box_loss: BoxLoss
 ) -> dict[str, Tensor]:
     """The two losses of the labeled images, over the positives of the whole batch."""
     weights = batch.labeled_readable[:, None].float()
     return {
         "supervised_class": classification_loss(output, assignment, weights) / positives,
-        "supervised_box": regression_loss(output, assignment, weights) / positives,
+        "supervised_box": regression_loss(output, assignment, weights, box_loss) / positives,
     }
 
 
