@@ -20,6 +20,7 @@ from evidence.markdown import (
     replace_between,
     update_markdown,
 )
+from evidence.plot import plot_gains
 from evidence.results import (
     CONTROL,
     TUNED,
@@ -300,6 +301,17 @@ def test_the_tables_show_the_numbers_in_percent() -> None:
     assert "Tuned Soft Teacher is below its control on drawn." in accuracy_tables(worse)
     assert accuracy_tables(collect(table, [])) == "Not run yet: drawn."
     assert markdown_table(["a"], []) == ablation_table(collect(table, [])) == "Not run yet."
+
+
+def test_the_plot_says_what_each_change_gains_and_leaves_out_what_has_not_run() -> None:
+    table = make_table()
+    rows = [make_row(table, "threshold_0.7", 2, 0.40), make_row(table, "threshold_0.7", 3, 0.44)]
+    plot = plot_gains(collect(table, [*full_rows(table), *rows]), "ablation", TUNED)
+    assert plot is not None
+    assert plot.alt == "AP gained: threshold 0.7 on drawn -3.0"
+    assert "threshold 0.5" not in plot.svg, "it is the tuned setting itself"
+    assert plot_gains(collect(table, rows), "ablation", TUNED) is None, "nothing to compare with"
+    assert plot_gains(collect(table, rows), "search", TUNED) is None, "the table has no such group"
 
 
 def test_only_what_stands_between_the_markers_changes() -> None:
