@@ -14,7 +14,7 @@ _PREDICTOR = frozenset({"Prediction", "Predictor", "load"})
 def __getattr__(name: str) -> Any:
     """Fetch what needs torch when it is first asked for: `import softdet` stays fast."""
     if name in _PREDICTOR:
-        from softdet.engine import predictor
+        from softdet.deploy import predictor
 
         return getattr(predictor, name)
     raise AttributeError(f"module 'softdet' has no attribute {name!r}")

@@ -12,11 +12,10 @@ from softdet.builders.data import load_valid
 from softdet.cli.output import say
 from softdet.config import Config, load_config
 from softdet.data.index import ImageRecord, load_labeled, load_unlabeled
-from softdet.engine.detector import DetectorCard, read_card
-from softdet.engine.export import Exported, describe_parity, export_detector
-from softdet.engine.export_files import Format, require_packages
-from softdet.engine.model_card import ModelFacts, model_card
-from softdet.engine.model_facts import (
+from softdet.deploy.export import Exported, describe_parity, export_detector
+from softdet.deploy.export_files import Format, require_packages
+from softdet.deploy.model_card import ModelFacts, model_card
+from softdet.deploy.model_facts import (
     Brought,
     Labeled,
     Training,
@@ -26,6 +25,7 @@ from softdet.engine.model_facts import (
     read_environment,
     read_scores,
 )
+from softdet.engine.detector import DetectorCard, read_card
 from softdet.engine.run import RunFolder
 from softdet.errors import ConfigError, SoftdetError
 from softdet.files import digest, whole_file

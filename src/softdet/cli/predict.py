@@ -13,10 +13,10 @@ from softdet.cli.output import say
 from softdet.cli.progress import show_progress
 from softdet.data.writers.folders import RESULT_FORMATS, Origin, write_results
 from softdet.data.writers.found import Classes
+from softdet.deploy.job_folder import Summary
+from softdet.deploy.prediction import Job, open_job, work
+from softdet.deploy.processes import joined_processes
 from softdet.engine.evaluation import device_for
-from softdet.engine.job_folder import Summary
-from softdet.engine.prediction import Job, open_job, work
-from softdet.engine.processes import joined_processes
 from softdet.engine.run import RunFolder
 from softdet.errors import ConfigError
 

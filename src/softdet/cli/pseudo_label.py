@@ -37,11 +37,11 @@ from softdet.data.sources.parts import Tally
 from softdet.data.sources.reading import read_labeled
 from softdet.data.writers.folders import SET_FORMATS, SetFormat, write_set
 from softdet.data.writers.label_studio import LOCAL_FILES
+from softdet.deploy.prediction import open_job
+from softdet.deploy.processes import joined_processes
+from softdet.deploy.shards import FoundImages, append_rows, read_rows
 from softdet.engine.detector import read_card
-from softdet.engine.prediction import open_job
-from softdet.engine.processes import joined_processes
 from softdet.engine.run import RunFolder
-from softdet.engine.shards import FoundImages, append_rows, read_rows
 from softdet.errors import DataError, RunError
 
 _HINTS: dict[SetFormat, str] = {

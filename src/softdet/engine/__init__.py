@@ -1,1 +1,1 @@
-"""What runs the method: the loop, the optimizer, checkpoints, evaluation and prediction."""
+"""What runs the method: the loop, the optimizer, checkpoints and evaluation."""

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 import softdet
+from softdet.deploy.export_graph import DenseGraph, DetectionGraph, ScoresByClassGraph
 from softdet.engine.detector import Detector, DetectorCard
-from softdet.engine.export_graph import DenseGraph, DetectionGraph, ScoresByClassGraph
 from softdet.errors import ConfigError
 
 Format = Literal["onnx", "pt2"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from softdet.data.writers.found import FoundImage
-from softdet.engine.shards import FoundImages, ShardWriter, append_rows, read_rows, require_shards
+from softdet.deploy.shards import FoundImages, ShardWriter, append_rows, read_rows, require_shards
 from softdet.errors import RunError
 
 

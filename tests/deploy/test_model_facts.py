@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from softdet.data.index import ImageRecord, Index
+from softdet.deploy.model_card import ModelFacts, model_card
+from softdet.deploy.model_facts import describe_labeled
 from softdet.engine.detector import DetectorCard
-from softdet.engine.model_card import ModelFacts, model_card
-from softdet.engine.model_facts import describe_labeled
 from softdet.engine.operating_point import Counts, counts_above
 
 

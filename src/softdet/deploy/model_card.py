@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 import softdet
+from softdet.deploy.export_files import OPSET
+from softdet.deploy.model_facts import Brought, Counts, Labeled, Scores, Training
+from softdet.deploy.model_usage import describe_usage
 from softdet.engine.detector import DetectorCard
-from softdet.engine.export_files import OPSET
-from softdet.engine.model_facts import Brought, Counts, Labeled, Scores, Training
-from softdet.engine.model_usage import describe_usage
 from softdet.engine.outcome import describe_gain
 
 

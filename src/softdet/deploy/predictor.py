@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from softdet.data.images import as_rgb, read_image
+from softdet.deploy.prediction import sample_of, with_threshold
 from softdet.engine.detector import Detector, DetectorCard, load_detector
 from softdet.engine.evaluation import detect_samples, device_for
-from softdet.engine.prediction import sample_of, with_threshold
 from softdet.engine.run import RunFolder
 from softdet.errors import ConfigError, DataError
 

@@ -21,11 +21,11 @@ from softdet.data.images import canvas_scale, read_image, to_canvas
 from softdet.data.pictures import Picture, list_pictures
 from softdet.data.sources.parts import Tally
 from softdet.data.writers.found import FoundImage
+from softdet.deploy.job_folder import JobFolder
+from softdet.deploy.processes import from_first, wait_for_all
+from softdet.deploy.shards import ShardWriter
 from softdet.engine.detector import Detector, DetectorCard, load_detector
 from softdet.engine.evaluation import detect_samples, own_size
-from softdet.engine.job_folder import JobFolder
-from softdet.engine.processes import from_first, wait_for_all
-from softdet.engine.shards import ShardWriter
 from softdet.errors import DataError, SoftdetError
 from softdet.files import digest
 from softdet.report.drawing import draw_boxes

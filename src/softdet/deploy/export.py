@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from softdet.data.index import ImageRecord
-from softdet.engine.detector import Detector, load_detector
-from softdet.engine.export_check import (
+from softdet.deploy.export_check import (
     MOST_BOX_DIFFERENCE,
     MOST_SCORE_DIFFERENCE,
     Parity,
@@ -16,7 +15,8 @@ from softdet.engine.export_check import (
     check_parity,
     patterns,
 )
-from softdet.engine.export_files import Format, open_exported, require_packages, write_onnx, write_pt2
+from softdet.deploy.export_files import Format, open_exported, require_packages, write_onnx, write_pt2
+from softdet.engine.detector import Detector, load_detector
 from softdet.errors import DataError, SoftdetError, WeightsError
 from softdet.files import whole_file
 

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from softdet.data.index import ImageRecord, load_unlabeled
-from softdet.engine import export_check, export_files
+from softdet.deploy import export_check, export_files
+from softdet.deploy.export import describe_parity, export_detector
+from softdet.deploy.export_check import canvases_of, check_parity, patterns
+from softdet.deploy.export_files import DETECTION_OUTPUTS, PT2_CARD, Format, open_exported, require_packages, write_pt2
 from softdet.engine.detector import Detector, DetectorCard, load_detector, save_detector
-from softdet.engine.export import describe_parity, export_detector
-from softdet.engine.export_check import canvases_of, check_parity, patterns
-from softdet.engine.export_files import DETECTION_OUTPUTS, PT2_CARD, Format, open_exported, require_packages, write_pt2
 from softdet.errors import ConfigError, DataError, SoftdetError
 from softdet.models.postprocess import detect
 

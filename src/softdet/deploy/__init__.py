@@ -1,0 +1,1 @@
+"""A trained detector at work: prediction in bulk, the Python API, export and the model card."""
