@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +59,7 @@ def test_folders_become_a_run_that_goes_on_by_itself(
     assert {path.name for path in run.data.iterdir()} == {"train.json", "valid.json", "unlabeled.json"}
     assert not run.new_data.exists()
     assert run.best.is_file()
+    assert json.loads(run.doctor.read_text())["exit_code"] == 0, "for the report"
     # Nothing is derived or prepared anew.
     assert softdet("train", "--resume", run.path) == 0
     assert "labeled images a step" not in capsys.readouterr().out

@@ -182,6 +182,15 @@ def test_all_mistakes_are_told_at_once() -> None:
     assert all(key in message for key in ("soft_teacher.ema_decay", "params.batch_size", "params.epoch?"))
 
 
+def test_a_mistake_is_told_where_it_was_made() -> None:
+    content = BASE | {"params": {"batch_size": 0}}
+    with pytest.raises(ConfigError) as caught:
+        parse_config(content, ["optimizer.lr=-1", "params.epoch=2"], source="my.yaml")
+    on_command_line, in_file = str(caught.value).splitlines()
+    assert in_file.startswith("my.yaml: params.batch_size = 0")
+    assert on_command_line.startswith("on the command line: optimizer.lr = -1")
+
+
 def test_a_missing_key_is_told_with_what_it_is_for() -> None:
     with pytest.raises(ConfigError, match=r"data\.valid is missing \(Images to evaluate on"):
         parse_config({"data": {"train": "train.json"}})

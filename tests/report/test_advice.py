@@ -39,7 +39,7 @@ def test_each_number_points_to_what_to_do(make_facts: Callable[..., Any], change
 
 
 def test_confusions_and_costly_errors_are_named(make_facts: Callable[..., Any]) -> None:
-    assert "3 of 7 red were taken for" in texts(make_facts())
+    assert "3 of 7 boxes of red were taken for" in texts(make_facts())
     assert "were taken for" not in texts(make_facts(diagnosis=None))
 
 

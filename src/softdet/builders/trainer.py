@@ -235,6 +235,6 @@ def _loggers(config: Config, run: RunFolder, first_step: int) -> Loggers:
             others.append(TensorBoardLogger(root_dir=run.path, name="tensorboard", version=""))
         except ModuleNotFoundError as error:
             raise ConfigError(
-                "params.tensorboard=True needs a package that isn't here: pip install 'softdet[tensorboard]'"
+                "params.tensorboard=True needs a package that isn't here: pip install tensorboard"
             ) from error
     return Loggers(CsvLogger(run.metrics, first_step + 1), others)

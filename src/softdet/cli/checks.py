@@ -19,7 +19,7 @@ from softdet.doctor.reach import Canvas
 from softdet.errors import DataError, SoftdetError
 
 
-def look_at_data(settings: Config, own: OwnData | None, fabric: Fabric) -> None:
+def look_at_data(settings: Config, own: OwnData | None, fabric: Fabric) -> Report | None:
     """Let doctor look at a sample of the images and all boxes, and tell its warnings in a line each.
 
     Args:
@@ -27,17 +27,23 @@ def look_at_data(settings: Config, own: OwnData | None, fabric: Fabric) -> None:
         own: what the options named; the next command is made of it.
         fabric: launched; rank 0 looks for all.
 
+    Returns:
+        What it found, for the run's report; None on the other ranks.
+
     Raises:
         DataError: doctor has found errors.
     """
     failure: str | None = None
+    report = None
     if fabric.is_global_zero:
         try:
-            failure = _tell(_examined(settings), _next_command(settings, own))
+            report = _examined(settings)
+            failure = _tell(report, _next_command(settings, own))
         except SoftdetError as error:
             failure = str(error)
     if failure := fabric.broadcast(failure):
         raise DataError(failure)
+    return report
 
 
 def prove_aloud(settings: Config, data: builders.Data, fabric: Fabric) -> Proof:

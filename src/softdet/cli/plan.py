@@ -73,10 +73,11 @@ def check_hours(max_hours: float | None) -> None:
 
 def _data_lines(settings: Config, data: builders.Data, fabric: Fabric) -> str:
     num_steps = builders.count_steps(settings, len(data.train))
+    num_classes = len(data.train.class_names)
     lines = [
         f"device: {fabric.device.type}",
         f"labeled: {len(data.train)} images, {sum(len(r.labels) for r in data.train.images)} boxes, "
-        f"{len(data.train.class_names)} classes; validation: {len(data.valid)} images"
+        f"{num_classes} class{'es' if num_classes > 1 else ''}; validation: {len(data.valid)} images"
         + (f"; test: {len(data.test)} images" if data.test else ""),
     ]
     if data.unlabeled is None:

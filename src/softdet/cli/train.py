@@ -24,6 +24,7 @@ from softdet.engine.outcome import describe_outcome, describe_run, settle
 from softdet.engine.run import RunFolder
 from softdet.engine.validation import evaluate_best, evaluate_test, evaluate_weights
 from softdet.errors import ConfigError, RunError
+from softdet.files import write_json
 from softdet.semi.health import labeled_density
 
 Overrides = Annotated[
@@ -105,7 +106,7 @@ def train(
     run = RunFolder(settings.model.exp_path)
     if not dry_run:
         run.check(fabric, resume=resume is not None, overwrite=overwrite)
-    proof = None
+    proof = findings = None
     with prepared(own, settings, fabric, overwrite=overwrite, keep=not dry_run) as settings:
         # Before anything of an earlier run is deleted.
         data = builders.load_data(settings)
@@ -113,7 +114,7 @@ def train(
         settings = decided.config
         arms = builders.arms_of(settings, data, fabric.world_size)
         if not (no_doctor or resume):
-            look_at_data(settings, own, fabric)
+            findings = look_at_data(settings, own, fabric)
         if dry_run:
             if fabric.is_global_zero:
                 print_plan(decided, data, fabric, measured)
@@ -128,6 +129,8 @@ def train(
     if fabric.is_global_zero:
         save_config(settings, run.config)
         run.write_environment(fabric.device)
+        if findings:
+            write_json(run.doctor, findings.as_json())
         print_plan(Decided(settings, decided.settings), data, fabric, measured)
         if proof and (picture := keep_picture(proof, run)):
             say(f"the first batch as the student sees it: {picture}")
@@ -156,7 +159,7 @@ def _train_control(config: Config, run: RunFolder, data: builders.Data, fabric: 
     if fabric.is_global_zero:
         save_config(config, own.config)
         own.write_environment(fabric.device)
-        say(f"first the supervised control: {own.path}")
+        say(f"first the supervised control, with a time left of its own: {own.path}")
     if not trainer.fit():
         return False
     if fabric.is_global_zero:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -48,8 +48,14 @@ def _sections() -> dict[str, type[BaseModel]]:
     return sections
 
 
-def explain_errors(error: ValidationError, source: str) -> str:
-    """Say each problem once, for a person: the key, the value, what is allowed and what the key is for."""
+def explain_errors(error: ValidationError, source: str, given: Collection[str] = ()) -> str:
+    """Say each problem once, for a person: where, the key, the value, what is allowed and what the key is for.
+
+    Args:
+        error: of the whole config.
+        source: the file.
+        given: the dotted keys that came from the command line instead.
+    """
     # A union reports each of its branches, a list each of its items; a person needs the key once, with all it may be.
     starts: dict[tuple[str, ...], str] = {}
     reasons: dict[tuple[str, ...], list[str]] = {}
@@ -63,11 +69,11 @@ def explain_errors(error: ValidationError, source: str) -> str:
         starts.setdefault(path, ".".join(path) + (" is missing" if is_left_out else f" = {problem['input']!r}"))
         if not is_left_out and (reason := _reason(problem["type"], problem["msg"])) not in reasons.get(path, ()):
             reasons.setdefault(path, []).append(reason)
-    lines = [
-        start + (f": {', or '.join(reasons[path])}" if path in reasons else "") + _about(path)
-        for path, start in starts.items()
-    ]
-    return f"{source}: " + "; ".join(lines)
+    told: dict[str, list[str]] = {}
+    for path, start in starts.items():
+        line = start + (f": {', or '.join(reasons[path])}" if path in reasons else "") + _about(path)
+        told.setdefault("on the command line" if ".".join(path) in given else source, []).append(line)
+    return "\n".join(f"{place}: {'; '.join(lines)}" for place, lines in told.items())
 
 
 def _reason(kind: str, message: str) -> str:

@@ -64,7 +64,8 @@ def parse_config(content: dict[str, Any], overrides: Sequence[str] = (), source:
     try:
         return Config.model_validate(_without_none_words(merged))
     except ValidationError as error:
-        raise ConfigError(explain_errors(error, source)) from error
+        given = {override.partition("=")[0].strip() for override in overrides}
+        raise ConfigError(explain_errors(error, source, given)) from error
 
 
 def dump_config(config: Config) -> str:

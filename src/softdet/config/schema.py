@@ -153,7 +153,7 @@ class ParamsConfig(_Section):
         description="Unlabeled images, always the same, whose pseudo-labels are kept at each evaluation for softdet "
         "report; 0: none.",
     )
-    tensorboard: bool = Field(False, description="Also write TensorBoard files (pip install 'softdet[tensorboard]').")
+    tensorboard: bool = Field(False, description="Also write TensorBoard files (pip install tensorboard).")
 
 
 class SoftTeacherConfig(_Section):

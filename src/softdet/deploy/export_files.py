@@ -39,7 +39,7 @@ def require_packages(kind: Format) -> None:
     if missing:
         raise ConfigError(
             f"--format onnx needs the packages {', '.join(_NEEDED)}; not installed: {', '.join(missing)}. "
-            "Run: pip install 'softdet[export]'. Or take --format pt2, which needs nothing more."
+            f"Run: pip install {' '.join(missing)}. Or take --format pt2, which needs nothing more."
         )
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+# Windows has none.
+resource = import_module("resource") if find_spec("resource") else None
 
 # Until the first semi-supervised step is timed: one costs about as much as three supervised ones (METHOD, section 6).
 _GUESSED_RATIO = 3.0
@@ -85,7 +89,8 @@ class ProgressLine:
         if health:
             parts.append(health)
         parts.append(f"{metrics['images_per_second']:.1f} images/s, data {metrics['data_wait']:.0%}")
-        parts.append(f"{metrics['memory_gb']:.1f} GB")
+        if metrics["memory_gb"]:
+            parts.append(f"{metrics['memory_gb']:.1f} GB")
         parts.append(f"ETA {format_seconds(remaining)}")
         line = " | ".join(parts)
         if self._bar.disable:
@@ -106,9 +111,11 @@ def format_seconds(seconds: float) -> str:
 
 
 def memory_gb(device: torch.device) -> float:
-    """The largest memory so far: of the GPU where there is one, else of this process."""
+    """The largest memory so far: of the GPU where there is one, else of this process; 0 where no one can tell."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
+    if resource is None:
+        return 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e9 if sys.platform == "darwin" else 1e6)
 

@@ -109,7 +109,7 @@ class RunFolder:
 
     @property
     def doctor(self) -> Path:
-        """What doctor found in the run's data, if it was asked to write here."""
+        """What doctor found in the run's data, at its start or when it was asked to write here."""
         return self.path / "doctor.json"
 
     @property

@@ -25,8 +25,8 @@ from softdet.report.history import read_history
 from softdet.report.looks import read_looks
 
 _Read = TypeVar("_Read")
-# An interval to the nearest half point; a thousand resamples would take five times as long.
-_RESAMPLES, _MOST_RESAMPLED = 200, 1000
+# More images take minutes, and have a narrow interval anyway.
+_MOST_RESAMPLED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ def _diagnose(
     truth, detections = load_truth(valid), load_detections(run.detections)
     interval = None
     if len(index) <= _MOST_RESAMPLED:
-        interval = bootstrap_interval(truth, detections, num_resamples=_RESAMPLES)
+        interval = bootstrap_interval(truth, detections)
     if interval and interval[0] < 0:
         interval = None
     return diagnose(truth, detections, index, card.operating_threshold), interval

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,14 @@ def build_backbone(arch: str, pretrained: bool | Path, *, num_frozen_stages: int
 
 def _create(name: str, pretrained: bool | Path) -> nn.Module:
     overlay = {"file": str(pretrained)} if isinstance(pretrained, Path) else None
-    return timm.create_model(name, pretrained=bool(pretrained), features_only=True, pretrained_cfg_overlay=overlay)
+    # It names the classifier's weights, which a backbone leaves over; what a file lacks is found below.
+    loader = logging.getLogger("timm.models._builder")
+    level = loader.level
+    loader.setLevel(logging.ERROR)
+    try:
+        return timm.create_model(name, pretrained=bool(pretrained), features_only=True, pretrained_cfg_overlay=overlay)
+    finally:
+        loader.setLevel(level)
 
 
 def _require_all_loaded(body: nn.Module, name: str, file: Path) -> None:

@@ -193,8 +193,8 @@ def _about_errors(facts: RunFacts) -> Iterator[Advice]:
         if number >= 3 and number >= _OFTEN * of:
             yield Advice(
                 "worth",
-                f"{number} of {of} {true} were taken for {seen}: label more images that show the difference, or look "
-                "with a larger params.image_size.",
+                f"{number} of {of} boxes of {true} were taken for {seen}: label more images that show the difference, "
+                "or look with a larger params.image_size.",
             )
     costs = {kind: diagnosis.tide.get(kind, 0.0) for kind in TIDE_WORDS}
     kind = max(costs, key=costs.__getitem__)

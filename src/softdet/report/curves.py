@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from softdet.report.history import History, smoothed
 from softdet.report.style import BLUE, GREEN, MUTED, ORANGE, PURPLE, RED, Plot, figure, finished, share
@@ -30,6 +30,8 @@ def plot_losses(history: History) -> Plot | None:
             axes.plot(*_points(raw), color=colour, alpha=0.25, linewidth=0.8, linestyle=dash)
             axes.plot(*_points(smoothed(raw)), color=colour, linestyle=dash, label=label)
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter("{x:g}")
         axes.set_ylabel("loss, unweighted")
         _over_steps(axes, history)
@@ -63,7 +65,16 @@ def plot_ap(history: History, control: History | None, result_step: int | None) 
                 axes.plot(steps, heights, color=colour, linestyle=dash, marker=marker, markersize=4, label=label)
         if result_step in curves[0][1]:
             height = 100 * curves[0][1][result_step]
-            axes.plot([result_step], [height], "o", markersize=11, color="none", markeredgecolor=BLUE, label="result")
+            axes.plot(
+                [result_step],
+                [height],
+                "o",
+                markersize=11,
+                color="none",
+                markeredgecolor=BLUE,
+                label="result",
+                clip_on=False,
+            )
         axes.set_ylabel("validation mAP")
         highest = max(value for _, values, *_ in curves for value in values.values())
         axes.set_ylim(0, max(1.0, 112 * highest))

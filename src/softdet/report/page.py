@@ -60,6 +60,7 @@ def render_page(facts: RunFacts, plots: Sequence[Plot]) -> str:
         best=[_pictured(image, f"b{place}", facts.class_names, thumbnails) for place, image in enumerate(best)],
         gallery=_gallery(facts, thumbnails),
         findings=_findings(facts.doctor),
+        saw_a_sample=(facts.doctor or {}).get("is_sample") is True,
         thumbnails=thumbnails,
     )
 

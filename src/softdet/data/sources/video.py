@@ -64,7 +64,7 @@ def _decode(video: Path, folder: Path, every: int) -> int:
         import av
     except ImportError as error:
         raise DataError(
-            f"{video} is a video, and reading it needs a package that isn't installed: pip install 'softdet[video]'"
+            f"{video} is a video, and reading it needs a package that isn't installed: pip install av"
         ) from error
     num_written = 0
     try:
