@@ -55,7 +55,7 @@ def main(report: Path, out: Path) -> None:
         drawn = {
             "summary": picture_of(page, "#summary .kicker", "#summary .tiles"),
             "next": picture_of(page, "#next h2", "#next .advice"),
-            "map": picture_of(page, "#training figure"),
+            "training": picture_of(page, "#training figure >> nth=0", "#training figure >> nth=1"),
             "health": picture_of(page, "#training figure.wide"),
             "classes": picture_of(page, "#classes h2", "#classes .scroll"),
             "errors": picture_of(page, "#errors h2", "#errors .plots"),
