@@ -11,6 +11,8 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageDraw, ImageOps
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
 session = onnxruntime.InferenceSession(sys.argv[1])
 card = {key: json.loads(text) for key, text in session.get_modelmeta().custom_metadata_map.items()}
 height, width = card["image_size"]
@@ -23,7 +25,10 @@ for path in map(Path, sys.argv[2:]):
         columns = min(width, max(1, round(picture.width * scale)))
     canvas = np.full((1, height, width, 3), 128, np.uint8)
     canvas[0, :rows, :columns] = picture.resize((columns, rows), Image.Resampling.BILINEAR, reducing_gap=3.0)
-    boxes, scores, labels, _ = session.run(None, {"images": canvas})
+    found = dict(zip((each.name for each in session.get_outputs()), session.run(None, {"images": canvas}), strict=True))
+    if "labels" not in found:
+        sys.exit(f"{sys.argv[1]} gives all anchors' boxes and scores; export it anew, without --no-nms")
+    boxes, scores, labels = (found[name] for name in ("boxes", "scores", "labels"))
     boxes = boxes * np.tile([picture.width / columns, picture.height / rows], 2)
     draw = ImageDraw.Draw(picture)
     size = max(12, picture.width // 30)

@@ -50,7 +50,7 @@ KEYS = {
     ),
     "a burn-in without an end": (
         "soft_teacher.control=True soft_teacher.burn_in_steps=24",
-        "24 steps and a burn-in of 24, so its two arms are the same. Take more params.iterations or fewer",
+        "24 steps and a burn-in of 24, so not one step of Soft Teacher would follow. Take more params.iterations",
     ),
     "a network that there is not": ("basenet.arch=resnet5000", "basenet.arch: 'resnet5000' is neither", "Near: "),
     "hours that are none": ("--max-hours -1", "--max-hours -1: write a number above 0, for example 2 or 0.5"),

@@ -87,6 +87,13 @@ IN_LISTS: dict[str, tuple[Change | None, str, list[str]]] = {
     ),
     "all outside": (boxes(bbox=[500, 500, 20, 20]), TRAIN, ["8 images and not one box", "16 outside the image"]),
     "no box": (top(annotations=[]), TRAIN, ["has 8 images and not one box to learn from. Is it the right file"]),
+    "corners for sides": (
+        lambda p: p.edit(
+            "train.json", lambda content: [a.update(bbox=[40, 40, 80, 80]) for a in content["annotations"][::2]]
+        ),
+        OWN + " train.json",
+        ["8 of 16 boxes reach outside their image", "x1, y1, x2, y2 where the format has x, y, width, height"],
+    ),
     "parts for pixels": (boxes(bbox=[0.1, 0.1, 0.3, 0.3]), TRAIN, ["boxes-normalised", "fix: Multiply them", AGAIN]),
     "half a box entry": (
         first("annotations", image_id=None),

@@ -68,7 +68,7 @@ def test_the_run_is_to_the_bit_as_if_the_smoke_had_not_been(both: list[RunFolder
     assert one.best.read_bytes() == other.best.read_bytes()
     assert one.gallery.read_bytes() == other.gallery.read_bytes()
     files = [{path.relative_to(run.path) for path in run.path.rglob("*") if path.is_file()} for run in (one, other)]
-    assert files[0] - files[1] == {Path("pictures/first_batch.jpg")}
+    assert files[0] - files[1] == {Path("pictures/first_batch.jpg"), Path("doctor.json")}
     assert files[1] <= files[0]
     with Image.open(one.pictures / "first_batch.jpg") as picture:
         assert picture.format == "JPEG"

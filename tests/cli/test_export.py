@@ -101,7 +101,7 @@ def test_what_the_unlabeled_images_brought_is_in_the_card(run: Path, softdet: Co
     outcome = {"winner": "supervised", "reported_on": "valid", "gains": {"valid": gain}}
     write_json(RunFolder(run).outcome, outcome)
     assert softdet("export", run, "--format", "pt2", "--no-nms", "--out", tmp_path / "a.pt2") == 0
-    text = (tmp_path / "model_card.md").read_text(encoding="utf-8")
+    text = (tmp_path / "a.model_card.md").read_text(encoding="utf-8")
     assert "mAP 44.0 -> 43.1, -0.9 mAP (95% interval -3.0..+1.2, paired bootstrap over images)" in text
     assert "So this is the model of the labeled images alone." in text
     assert "`boxes` (B, N, 4)" in text
@@ -134,7 +134,7 @@ def test_without_any_image_patterns_are_compared_and_that_is_said(
         (("{run}", "--format", "tflite"), r"--format tflite: it is onnx or pt2"),
         (("{tmp}/nowhere",), r"there is no weights file .*nowhere"),
         (("{tmp}",), r"there is no weights/best\.safetensors\. Is this a run folder"),
-        (("{run}", "--out", "{tmp}"), r"--out .* is a folder\. Name the file to write in it, such as .*/model\.onnx"),
+        (("{run}", "--out", "{tmp}"), r"--out .* ends in \.onnx, such as .*/name\.onnx"),
         (("{run}", "--images", "{tmp}"), r"no image in this folder"),
         (("{run}", "--format", "pt2", "--out", "{file}/model.pt2"), r"--out .* can't be written \(.*\)"),
     ],

@@ -95,7 +95,7 @@ def test_the_version_is_the_packages(softdet: Command, capsys: Output) -> None:
         (["train", "--resume", "{run}", "params.epoch=3"], "give nothing beside it"),
         (["evaluate"], "give a run folder"),
         (["evaluate", "nowhere"], "there is no config file nowhere"),
-        (["evaluate", "{squares}"], "there is no config file"),
+        (["evaluate", "{squares}"], "holds no run: there is no metrics.csv in it"),
         (["evaluate", "{squares}/tiny.yaml"], "there is no weights/best.safetensors"),
         (["evaluate", "--truth", "{squares}/valid.json"], "--truth and --detections go together"),
         (["evaluate", "--truth", "{squares}/valid.json", "--detections", "none.json"], "no detections file none.json"),
@@ -260,6 +260,17 @@ def test_comparing_a_run_with_itself_gains_nothing(
     assert "gain +0.0 mAP (95% interval +0.0..+0.0" in out
     assert out.count(f"{100 * content(RunFolder(tiny_run).evaluation)['AP']:.1f}") >= 2
     assert (tmp_path / "picture.png").is_file()
+
+
+def test_a_run_that_was_trained_on_the_others_validation_images_is_told(
+    tiny_run: Path, squares: Path, tmp_path: Path, softdet: Command, capsys: Output
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace(str(squares / "train.json"), str(squares / "valid.json")))
+    assert softdet("compare", run, tiny_run, "--out", tmp_path / "picture.png") == 0
+    assert "was trained on 8 of the 8 validation images of the other run" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_synthetic_set_is_written_and_split(

@@ -29,6 +29,14 @@ def test_a_class_that_validation_lacks_or_hardly_has(own: Any) -> None:
     assert findings["class-rare-in-valid"].places[0].file == "cat"
 
 
+def test_validation_images_of_another_set_are_an_error(own: Any, only: Callable[..., Any]) -> None:
+    own.content["valid"]["annotations"] = [each | {"category_id": 7} for each in own.content["valid"]["annotations"]]
+    own.content["valid"]["categories"] = [{"id": 7, "name": "raccoon"}]
+    finding = {finding.code: finding for finding in own.examine().findings}["class-not-in-valid"]
+    assert finding.level == "error"
+    assert "Is it another set?" in finding.fix
+
+
 def test_no_box_at_all(own: Any) -> None:
     own.content["labeled"]["annotations"] = []
     assert [finding.code for finding in own.examine().findings] == ["no-boxes"]

@@ -97,7 +97,9 @@ def test_a_run_that_was_killed_and_resumed_is_the_run_that_never_was(
     assert_same_run(run.path, tiny_run)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_was_asked_to_stop_saves_and_goes_on(
+    number: signal.Signals,
     tiny_config: Callable[..., Config],
     tiny_run: Path,
     tmp_path: Path,
@@ -109,14 +111,14 @@ def test_a_run_that_was_asked_to_stop_saves_and_goes_on(
 
     def stop_at_18(step: int) -> None:
         if step == 18:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         set_learning_rate(step)
 
     trainer.set_learning_rate = stop_at_18
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     assert trainer.fit() is False
-    assert signal.getsignal(signal.SIGTERM) is before
-    assert "stopped at step 19 as asked; go on with --resume" in capsys.readouterr().out
+    assert signal.getsignal(number) is before
+    assert "stopped at step 19 as asked; its state is saved" in capsys.readouterr().out
     # Between two checkpoints, after the burn-in: the memory of the teacher's boxes is part of the state.
     state = load_checkpoint(trainer.checkpoint)
     assert state["train"]["step"] == 19

@@ -48,15 +48,16 @@ def arms_of(config: Config, data: Data, world_size: int) -> tuple[Config, ...]:
         ConfigError: an arm can't be trained. Said here, before the hours that the first one takes.
     """
     batch_sizes(config, world_size)
-    if not has_control(config):
-        return (config,)
     num_steps = count_steps(config, len(data.train))
     burn_in = count_burn_in(config, num_steps)
-    if burn_in >= num_steps:
+    if config.soft_teacher.enabled and burn_in >= num_steps:
         raise ConfigError(
-            f"soft_teacher.control: the run has {num_steps} steps and a burn-in of {burn_in}, so its two arms are the "
-            "same. Take more params.iterations or fewer soft_teacher.burn_in_steps."
+            f"soft_teacher.burn_in_steps: the run has {num_steps} steps and a burn-in of {burn_in}, so not one step of "
+            "Soft Teacher would follow. Take more params.iterations or fewer soft_teacher.burn_in_steps, or train on "
+            "the labeled images alone with --supervised."
         )
+    if not has_control(config):
+        return (config,)
     semi = config.soft_teacher.model_copy(update={"enabled": False, "control": False})
     model = config.model.model_copy(update={"exp_path": RunFolder(config.model.exp_path).control.path})
     return config.model_copy(update={"soft_teacher": semi, "model": model}), config

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from softdet.cli.output import require_ending
 from softdet.doctor.cache import FactCache, cache_folder
 from softdet.doctor.examine import examine
 from softdet.doctor.findings import LEVELS, Finding, Level, Report
@@ -43,6 +44,7 @@ def doctor(
     ] = False,
 ) -> None:
     """Check images and labels before the long run; ends with 1 where something must be mended."""
+    require_ending("--json", json_out, ".json")
     cache = None if no_cache else FactCache(cache_folder())
     columns = (TextColumn("looking at files"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     screen = Console(stderr=True)

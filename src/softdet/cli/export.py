@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from softdet.builders.data import load_valid
-from softdet.cli.output import say
+from softdet.cli.output import require_ending, say
 from softdet.config import Config, load_config
 from softdet.data.index import ImageRecord, load_labeled, load_unlabeled
 from softdet.deploy.export import Exported, describe_parity, export_detector
@@ -64,16 +64,14 @@ def export(
     weights = folder.best if folder is not None else run
     card = read_card(weights)
     target = out or (run / "export" / f"model.{kind}" if folder is not None else weights.with_suffix(f".{kind}"))
-    if target.is_dir():
-        raise ConfigError(
-            f"--out {target} is a folder. Name the file to write in it, such as {target / 'model'}.{kind}"
-        )
+    require_ending("--out", target, f".{kind}")
     settings = None if folder is None else _settings_of(folder)
     records = _images_to_compare(images, settings, card)
     try:
         done = export_detector(weights, target, kind, with_nms=nms, records=records)
         text = model_card(_facts(done, weights, folder, settings, with_nms=nms))
-        beside = target.with_name("model_card.md")
+        # Beside a file of the user's choice there may be another card.
+        beside = target.with_name("model_card.md" if out is None else f"{target.stem}.model_card.md")
         with whole_file(beside) as draft:
             draft.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -16,13 +16,16 @@ import softdet
 from softdet import builders
 from softdet.cli.doctor import doctor
 from softdet.cli.export import export
-from softdet.cli.output import console, print_metrics, say
+from softdet.cli.output import console, print_metrics, require_ending, say
 from softdet.cli.predict import predict
 from softdet.cli.prepare import prepare_app
 from softdet.cli.pseudo_label import merge, pseudo_label
 from softdet.cli.report import report
 from softdet.cli.train import train
 from softdet.config import Config, describe, json_schema, keys, load_config, markdown
+from softdet.data.index import load_labeled, load_unlabeled
+from softdet.data.sources.overlap import unseen
+from softdet.data.sources.parts import Tally
 from softdet.engine.detector import read_card
 from softdet.engine.evaluation import device_for
 from softdet.engine.host_memory import keep_freed_memory
@@ -30,6 +33,7 @@ from softdet.engine.metrics import load_truth
 from softdet.engine.outcome import describe_gain
 from softdet.engine.run import RunFolder
 from softdet.engine.run_comparison import compare as compare_runs
+from softdet.engine.run_facts import require_run
 from softdet.engine.torchvision_weights import save_converted
 from softdet.engine.validation import evaluate_best, evaluate_files, evaluate_test, kept_detections_are_fresh
 from softdet.errors import ConfigError, SoftdetError
@@ -75,6 +79,7 @@ def evaluate(
     json_out: Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")] = None,
 ) -> None:
     """Give the mAP of a run on its validation or test images, or of any COCO detections file."""
+    require_ending("--json", json_out, ".json")
     if split not in ("valid", "test"):
         raise ConfigError(f"--split {split}: it is valid or test")
     if (truth is None) != (detections is None):
@@ -92,6 +97,8 @@ def evaluate(
 
 
 def _evaluate_run(place: Path, split: str, rerun: bool) -> dict[str, Any]:
+    if place.is_dir():
+        require_run(RunFolder(place))
     overrides = [f"model.exp_path={place.absolute()}"] if place.is_dir() else []
     settings = load_config(RunFolder(place).config if place.is_dir() else place, overrides)
     folder = RunFolder(settings.model.exp_path)
@@ -119,10 +126,13 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Picture to write; left out: comparison.png in AFTER.")] = None,
 ) -> None:
     """Compare two runs on the validation images of the second: mAP, the gain and its 95% interval, a picture."""
+    require_ending("--out", out, ".png", ".jpg", ".jpeg", ".webp")
     if weights not in ("last", "best"):
         raise ConfigError(f"--weights {weights}: it is last or best")
     runs = [RunFolder(before), RunFolder(after)]
     first, second = (run.last if weights == "last" else run.best for run in runs)
+    for each in runs:
+        require_run(each)
     settings = load_config(runs[1].config)
     result = compare_runs(
         first,
@@ -133,11 +143,31 @@ def compare(
         batch_size=settings.inference.batch_size,
     )
     names = [str(run.path) for run in runs]
+    _warn_of_seen(runs[0], settings)
     console.print(comparison_table([*zip(names, (result.before, result.after), strict=True)]))
     say(f"gain {describe_gain(result.gain)}")
     picture = out or runs[1].path / "comparison.png"
     result.picture.save(picture)
     say(f"truth, before and after, a row each: {picture}")
+
+
+def _warn_of_seen(run: RunFolder, settings: Config) -> None:
+    """Say so where a run was trained on images that it is judged on here."""
+    try:
+        data = load_config(run.config).data
+        trained_on = [load_labeled(data.train, root=data.root)]
+        trained_on += [load_unlabeled(data.unlabeled, data.root)] if data.unlabeled else []
+        judged_on = load_labeled(settings.data.valid, root=settings.data.root)
+    except SoftdetError:
+        # Its images may be gone by now.
+        return
+    files = [record.path for record in judged_on.images if record.path.is_file()]
+    known = [record.path for index in trained_on for record in index.images if record.path.is_file()]
+    if seen := len(files) - len(unseen(files, known, Tally())):
+        say(
+            f"warning: {run.path} was trained on {seen} of the {len(files)} validation images of the other run, so its "
+            "numbers are too good"
+        )
 
 
 @app.command()

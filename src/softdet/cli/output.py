@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from softdet.engine.evaluation import describe_metrics
+from softdet.errors import ConfigError
 from softdet.report.tables import metrics_table
 
 console = Console(highlight=False)
@@ -15,6 +17,18 @@ console = Console(highlight=False)
 def say(text: str) -> None:
     """Print a text as it is: brackets are no markup, and a long line isn't broken where a log has 80 columns."""
     console.print(text, markup=False, soft_wrap=True)
+
+
+def require_ending(option: str, path: Path | None, *endings: str) -> None:
+    """Make sure, before the work, that a file to write is named like what goes into it: it may hold something else.
+
+    Raises:
+        ConfigError: it has another ending, or is a folder.
+    """
+    if path is not None and path.suffix.lower() not in endings:
+        name = path / "name" if path.is_dir() else path.with_suffix("")
+        known = " or ".join(endings)
+        raise ConfigError(f"{option} {path}: the file to write ends in {known}, such as {name}{endings[0]}")
 
 
 def print_metrics(metrics: dict[str, Any], title: str) -> None:

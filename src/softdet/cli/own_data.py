@@ -85,11 +85,21 @@ def prepared(own: OwnData | None, settings: Config, fabric: Fabric, *, overwrite
         existed = run.path.exists()
         try:
             yield _with_lists(own, settings, out, fabric)
+        except SoftdetError as error:
+            raise type(error)(_as_named(str(error), own, out)) from error
         finally:
             if keep and fabric.is_global_zero:
                 shutil.rmtree(out, ignore_errors=True)
                 if not existed and run.path.is_dir() and not any(run.path.iterdir()):
                     run.path.rmdir()
+
+
+def _as_named(text: str, own: OwnData, out: Path) -> str:
+    """A message about the lists that are about to go, in words of the folders that they were made from."""
+    sources = {"train": own.labeled, "valid": own.valid, "test": own.test, "unlabeled": own.unlabeled}
+    for name, source in sources.items():
+        text = text.replace(str(out / f"{name}.json"), str(source or own.labeled))
+    return text
 
 
 def adopt(settings: Config, fabric: Fabric) -> Config:

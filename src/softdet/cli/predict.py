@@ -89,6 +89,7 @@ def chosen(option: str, given: Sequence[str], known: Sequence[_Choice]) -> list[
     Raises:
         ConfigError: it names another.
     """
+    given = [word for each in given for word in each.split(",")]
     unknown = [each for each in given if each not in known]
     if unknown:
         raise ConfigError(f"{option} {unknown[0]}: it is {', '.join(known[:-1])} or {known[-1]}")

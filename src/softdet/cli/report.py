@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from softdet import builders
-from softdet.cli.output import say
+from softdet.cli.output import require_ending, say
 from softdet.config import Config, load_config
 from softdet.data.index import read_class_names
 from softdet.engine.run import RunFolder
@@ -34,6 +34,7 @@ def report(
     from softdet.report.page import render_page
     from softdet.report.plots import draw_plots
 
+    require_ending("--out", out, ".html", ".htm")
     folder = RunFolder(run)
     require_run(folder)
     facts = _facts_of(folder)

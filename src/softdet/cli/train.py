@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -137,6 +138,8 @@ def train(
     *controls, semi = arms
     if all(_train_control(control, run, data, fabric) for control in controls) and _train_last(semi, data, fabric):
         finish(settings, data, fabric)
+    elif fabric.is_global_zero:
+        say(f"to go on: softdet train --resume {shlex.quote(str(run.path))}")
 
 
 def _require_run(run: RunFolder) -> None:
@@ -146,6 +149,9 @@ def _require_run(run: RunFolder) -> None:
             f"--resume {run.path}: it {found} (seen from {Path.cwd()}). Name the folder that the run was started with: "
             "its model.exp_path, or --out."
         )
+    whole = RunFolder(run.path.parent)
+    if run.path.absolute() == whole.control.path.absolute() and whole.config.is_file():
+        raise RunError(f"--resume {run.path}: that is the control arm of a run. Go on with both: --resume {whole.path}")
 
 
 def _train_control(config: Config, run: RunFolder, data: builders.Data, fabric: Fabric) -> bool:

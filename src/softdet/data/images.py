@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,8 @@ Resize = Literal["letterbox", "stretch"]
 _GREY = 128  # as `colour.GREY`, in bytes
 _MORE_THAN_BYTES = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I", "F"})
 _EXIF_ORIENTATION = 0x0112
+# A scan of 100 million pixels is no attack here; twice as many are refused all the same.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Pillow's own `exif_transpose` writes the rest of the EXIF data anew, and refuses a good picture if that is sloppy.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -48,6 +51,10 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
             return as_rgb(_orient(opened, path, size))
     except DataError:
         raise
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"{path}: too large to be opened ({error}). Make it smaller, or cut it into pieces, labels too."
+        ) from error
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such image. Was it moved since the index was written?") from error
     # Damaged bytes make the decoders raise nearly anything, struct.error and TypeError among it.

@@ -71,6 +71,9 @@ class Predictor:
         self._device = device
         self.card: DetectorCard = detector.card
 
+    def __repr__(self) -> str:
+        return f"<softdet.Predictor of {', '.join(self.class_names[:8])} on {self._device}>"
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """(K,) by label."""

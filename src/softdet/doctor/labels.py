@@ -98,12 +98,15 @@ def _against(training: Labels, pool: Pool, labels: Labels) -> list[Finding]:
     findings = _names_differ(own, pool, other) + _ids_differ(training, pool, labels)
     known = [name for name in own if own[name]]
     absent = [name for name in known if not other[name]]
+    is_another_set = len(absent) == len(known)
     findings += found(
-        "warning",
+        "error" if is_another_set else "warning",
         f"class-not-in-{pool.name}",
         [Place(name, f"{own[name]} labeled boxes") for name in absent],
         f"{pool.name}: no box of {len(absent)} of {len(known)} classes that are trained; their AP can't be measured",
-        f"Put images of them into {pool.name}: softdet prepare splits by class.",
+        f"Is it another set? Name the right one with --{pool.name}."
+        if is_another_set
+        else f"Put images of them into {pool.name}: softdet prepare splits by class.",
     )
     few = [name for name in known if 0 < other[name] < _FEW]
     return findings + found(

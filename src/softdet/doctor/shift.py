@@ -21,7 +21,8 @@ _MEASURES: tuple[tuple[str, Callable[[Facts], float], str], ...] = (
     ("contrast", lambda known: known.contrast, "{:.0f} of 255"),
     ("colourfulness", lambda known: known.colourfulness, "{:.0f}"),
     ("image size", lambda known: float(np.sqrt(known.size[0] * known.size[1])), "{:.0f} px"),
-    ("width / height", lambda known: known.upright_size[1] / known.upright_size[0], "{:.2f}"),
+    # Rounded as shown: copies at another size have sides that are rounded too.
+    ("width / height", lambda known: round(known.upright_size[1] / known.upright_size[0], 2), "{:.2f}"),
 )
 
 

@@ -26,7 +26,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         reason = (isinstance(error, OSError) and error.strerror) or str(error).partition("\n")[0]
         raise RunError(
             f"{path} can't be written ({reason}). Is the disk full? Make room; what was saved before is whole, and "
-            f"`softdet train --resume {path.parent}` goes on from there."
+            "`softdet train --resume RUN` goes on from there."
         ) from error
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -19,13 +17,13 @@ from softdet.engine.gradients import Gradients
 from softdet.engine.loggers import Loggers
 from softdet.engine.progress import ProgressLine, StepTimes, Stopwatch, memory_gb
 from softdet.engine.protocols import Method, Monitor, Pool
+from softdet.engine.stopping import StopRequest
 from softdet.engine.train_state import Intervals, TrainState
 from softdet.errors import RunError
 from softdet.ops.distributed import gather_lists, sum_over_ranks, world_size
 from softdet.structures import AugmentedBatch, TrainBatch
 
 _MAX_SKIPPED_IN_A_ROW = 25
-_STOP_CHECK_EVERY = 10
 
 
 class Trainer:
@@ -106,28 +104,28 @@ class Trainer:
         self.state = TrainState()
         self.times = StepTimes(num_steps, semi_from)
         self._skipped_in_a_row = 0
-        self._stop_asked = False
 
     def fit(self) -> bool:
         """Train from the current state to the last step.
 
         Returns:
-            False where it was asked to stop (SIGTERM) and has saved its state before the end.
+            False where it was asked to stop (SIGTERM, Ctrl-C) and has saved its state before the end.
 
         Raises:
             RunError: the gradients are not finite step after step.
             DataError: more than 5% of the images can't be read.
         """
-        previous = signal.signal(signal.SIGTERM, self._ask_to_stop)
         try:
-            with ProgressLine(self.num_steps, self.state.step, quiet=not self.fabric.is_global_zero) as progress:
-                return self._loop(progress)
+            with (
+                StopRequest(self.fabric.device) as stop,
+                ProgressLine(self.num_steps, self.state.step, quiet=not self.fabric.is_global_zero) as progress,
+            ):
+                return self._loop(progress, stop)
         finally:
-            signal.signal(signal.SIGTERM, previous)
             if self.loggers:
                 self.loggers.finalize("finished")
 
-    def _loop(self, progress: ProgressLine) -> bool:
+    def _loop(self, progress: ProgressLine, stop: StopRequest) -> bool:
         self._keep_burn_in()
         self._look_at_pool(progress)
         watch = Stopwatch()
@@ -151,11 +149,11 @@ class Trainer:
                 self._evaluate(step, progress)
             self._keep_burn_in()
             self._look_at_pool(progress)
-            stop = self._should_stop(step)
-            if stop or self._is_due(step, self.intervals.checkpoint):
+            stops = stop.is_due(step)
+            if stops or self._is_due(step, self.intervals.checkpoint):
                 self.save()
-            if stop:
-                progress.say(f"stopped at step {step + 1} as asked; go on with --resume")
+            if stops:
+                progress.say(f"stopped at step {step + 1} as asked; its state is saved")
                 return False
             watch.lap()
         return True
@@ -266,18 +264,6 @@ class Trainer:
 
     def _is_due(self, step: int, every: int) -> bool:
         return (step + 1) % every == 0 or step + 1 == self.num_steps
-
-    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        self._stop_asked = True
-
-    def _should_stop(self, step: int) -> bool:
-        # Any rank may have been asked; all of them stop at the same step.
-        if world_size() == 1:
-            return self._stop_asked
-        if (step + 1) % _STOP_CHECK_EVERY:
-            return False
-        return bool(sum_over_ranks(torch.tensor([int(self._stop_asked)], device=self.fabric.device)).item())
 
     def save(self, path: Path | None = None) -> None:
         """Write the checkpoint; to another place where one is given."""

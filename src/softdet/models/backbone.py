@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def build_backbone(arch: str, pretrained: bool | Path, *, num_frozen_stages: int
     """
     name = ALIASES.get(arch, arch)
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.lower()[:8]}*")[:5] or timm.list_models("resnet*")[:5]
+        near = get_close_matches(name.lower(), timm.list_models(), n=5) or timm.list_models("resnet*")[:5]
         raise ConfigError(
             f"basenet.arch: {arch!r} is neither one of {', '.join(ALIASES)} nor a timm model. Near: {', '.join(near)}"
         )

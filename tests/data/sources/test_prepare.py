@@ -133,6 +133,21 @@ def test_an_image_is_in_one_list_only(tmp_path: Path) -> None:
     }
 
 
+def test_labeled_images_among_the_unlabeled_ones(tmp_path: Path) -> None:
+    pile = tmp_path / "pile"
+    for number in range(12):
+        write_picture(pile / f"{number}.png", (100, 80 + number))
+        if number < 4:
+            write_text(pile / f"{number}.txt", "0 0.5 0.5 0.2 0.2\n")
+    made = prepare(pile, pile, out=tmp_path / "lists")
+    names = {
+        list_: [Path(image["file_name"]).stem for image in json.loads(path.read_text())["images"]]
+        for list_, path in (("train", made.train), ("valid", made.valid), ("unlabeled", made.unlabeled))
+    }
+    assert sorted(map(int, names["train"] + names["valid"])) == list(range(4))
+    assert sorted(map(int, names["unlabeled"])) == list(range(4, 12))
+
+
 def test_a_yaml_whose_validation_images_are_its_training_images(tmp_path: Path) -> None:
     source = write_yolo(random_content(0, 12), tmp_path)
     write_text(source / "data.yaml", "train: train/images\nval: train/images\nnames: [cat, dog, bird]\n")

@@ -86,7 +86,7 @@ def test_nothing_there(source: str, said: str, pile: Path, tmp_path: Path) -> No
 def test_a_video_without_the_extra_names_the_line_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     write_text(tmp_path / "pile" / "film.MP4", "film")
-    with pytest.raises(DataError, match=r"film.MP4 is a video, .* pip install 'softdet\[video\]'"):
+    with pytest.raises(DataError, match=r"film.MP4 is a video, .* pip install av"):
         names(tmp_path / "pile", tmp_path / "out")
     # Nothing half done is left.
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]

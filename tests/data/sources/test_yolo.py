@@ -24,6 +24,29 @@ def make_set(root: Path, yaml: str, *, name: str = "data.yaml", lines: str = GOO
     return write_text(root / name, yaml)
 
 
+def make_pile(root: Path, num_labeled: int, num_others: int) -> Path:
+    for number in range(num_labeled + num_others):
+        write_picture(root / f"{number}.png", (100, 80))
+        if number < num_labeled:
+            write_text(root / f"{number}.txt", GOOD)
+    return root
+
+
+def test_of_a_few_images_without_a_label_file_it_is_said_what_they_are(tmp_path: Path) -> None:
+    pile = make_pile(tmp_path, 4, 2)
+    labeled = read_labeled(pile)
+    assert len(labeled.parts["train"]["images"]) == 6
+    assert labeled.noted.counts["images without a label file count as background (an empty file says so)"] == 2
+    labeled = read_labeled(pile, others_are_unlabeled=True)
+    assert len(labeled.parts["train"]["images"]) == 4
+    assert labeled.noted.counts["images without a label file are unlabeled"] == 2
+
+
+def test_many_images_without_a_label_file_are_hardly_background(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"4 of 6 images have no label file, such as .*png.*as --unlabeled too.*empty"):
+        read_labeled(make_pile(tmp_path, 2, 4))
+
+
 @pytest.mark.parametrize(
     ("line", "corners"),
     [

@@ -15,6 +15,7 @@ from softdet.data.sources.parts import Box, Entry, Part, Tally
 _EXIF_ORIENTATION = 0x0112
 _DIGITS = 4
 _NUM_THREADS = 8
+CUT = "boxes that reached outside their image were cut at its border"
 
 Size = tuple[int, int]
 
@@ -112,5 +113,5 @@ def _placed(box: Box, entry: Entry, size: Size, dropped: Tally, noted: Tally) ->
         return None
     # Less than a pixel is rounding, and nobody's mistake.
     if max(left - x1, top - y1, x2 - right, y2 - bottom) > 1:
-        noted.add("boxes that reached outside their image were cut at its border", box.where)
+        noted.add(CUT, box.where)
     return [round(value, _DIGITS) for value in (left, top, right - left, bottom - top)]

@@ -73,6 +73,7 @@ class Entry:
         boxes: its labels; none makes it background.
         size: rows and columns that the source states; None where it doesn't.
         relative: the boxes are parts of the image's width and height.
+        is_labeled: False where a label file should be and isn't: background, or an image that nobody has labeled yet.
         more: keys of a COCO image that the source knows (`id` and others).
     """
 
@@ -80,6 +81,7 @@ class Entry:
     boxes: tuple[Box, ...] = ()
     size: tuple[int, int] | None = None
     relative: bool = False
+    is_labeled: bool = True
     more: dict[str, Any] = field(default_factory=dict)
 
 

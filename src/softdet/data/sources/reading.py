@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, assert_never
 
-from softdet.data.sources.assembling import assemble
+from softdet.data.sources.assembling import CUT, assemble
 from softdet.data.sources.coco import read_coco
 from softdet.data.sources.cvat import read_cvat
 from softdet.data.sources.parts import Part, Split, Tally
@@ -35,12 +35,20 @@ class Labeled:
     noted: Tally
 
 
-def read_labeled(path: Path, class_names: Sequence[str] | None = None) -> Labeled:
+# A few objects reach over the border; of boxes written as two corners nearly all seem to.
+_MOST_CUT = 0.25
+_FEWEST_CUT = 5
+
+
+def read_labeled(
+    path: Path, class_names: Sequence[str] | None = None, *, others_are_unlabeled: bool = False
+) -> Labeled:
     """Read a labeled set, whatever its format.
 
     Args:
         path: a label file, or a folder with labels and images.
         class_names: the names by number, where the set itself has none.
+        others_are_unlabeled: leave out the images without a label file; else they are background.
 
     Returns:
         The set. Law: each image of it can be opened, has the size that it states, and its boxes lie in it.
@@ -51,12 +59,52 @@ def read_labeled(path: Path, class_names: Sequence[str] | None = None) -> Labele
     recognised = recognise(path)
     dropped, noted = Tally(), Tally()
     found = read_parts(recognised, class_names, dropped, noted)
+    found = _without_unlabeled(found, path, noted, leave_out=others_are_unlabeled)
     numbers = count(1)
     parts = {split: assemble(part, numbers, dropped, noted) for split, part in found.items() if part.entries}
     if not any(part["images"] for part in parts.values()):
         reasons = "; ".join(f"{number} {what} ({places[0]})" for what, number, places in dropped.rows())
         raise DataError(f"{path} ({recognised.format}): no image of it can be used. {reasons or 'It lists none.'}")
+    _check_cut(parts, path, noted)
     return Labeled(recognised, parts, dropped, noted)
+
+
+def _without_unlabeled(parts: dict[Split, Part], path: Path, noted: Tally, *, leave_out: bool) -> dict[Split, Part]:
+    """Decide what images without a label file are.
+
+    Raises:
+        DataError: there are more of them than labeled ones, so they are hardly all background.
+    """
+    entries = [entry for part in parts.values() for entry in part.entries]
+    missing = [entry for entry in entries if not entry.is_labeled]
+    if 2 * len(missing) > len(entries) and not leave_out:
+        raise DataError(
+            f"{path}: {len(missing)} of {len(entries)} images have no label file, such as {missing[0].path}. Nobody "
+            "has labeled them yet? Then name the same folder as --unlabeled too. They show no object? Then an empty "
+            ".txt for each says so."
+        )
+    for entry in missing:
+        what = "are unlabeled" if leave_out else "count as background (an empty file says so)"
+        noted.add(f"images without a label file {what}", entry.path.name)
+    if not leave_out:
+        return parts
+    return {split: replace(part, entries=[e for e in part.entries if e.is_labeled]) for split, part in parts.items()}
+
+
+def _check_cut(parts: dict[Split, dict[str, Any]], path: Path, noted: Tally) -> None:
+    """Refuse boxes that are something else than they say.
+
+    Raises:
+        DataError: more boxes reach outside their image than chance would have.
+    """
+    num_boxes = sum(len(part["annotations"]) for part in parts.values())
+    cut = next((row for row in noted.rows() if row[0] == CUT), None)
+    if cut is not None and cut[1] >= max(_FEWEST_CUT, _MOST_CUT * num_boxes):
+        raise DataError(
+            f"{path}: {cut[1]} of {num_boxes} boxes reach outside their image, the first: {cut[2][0]}. Were they "
+            "written as x1, y1, x2, y2 where the format has x, y, width, height, or for images of another size? Export "
+            "them anew."
+        )
 
 
 def read_parts(

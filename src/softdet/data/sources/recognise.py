@@ -178,7 +178,7 @@ def _told(folder: Path) -> str:
         advice = ["images without labels are what --unlabeled is for"]
     if not advice and ".json" in counts:
         advice = [
-            "none of the JSON files has `images` and `annotations` (labelme's and Label Studio's own JSON don't: "
-            "export as COCO)"
+            "none of the JSON files has `images` and `annotations` with something in them (labelme's and Label "
+            "Studio's own JSON don't: export as COCO)"
         ]
     return "; ".join([found, *advice])

@@ -22,7 +22,6 @@ _SPLIT_KEYS: dict[Split, tuple[str, ...]] = {
 # labelImg's, CVAT's and Roboflow's lists of names.
 NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels", "labels.txt")
 _NO_LABELS = {*NAME_FILES, "train.txt", "val.txt", "valid.txt", "test.txt", "readme.txt"}
-_NO_FILE_NOTE = "images without a label file count as background (an empty file says so)"
 
 
 def read_yolo_yaml(path: Path, dropped: Tally, noted: Tally) -> dict[Split, Part]:
@@ -184,9 +183,7 @@ def _entries(
     labels = {image: label_file(image) for image in images}
     for image, file in labels.items():
         boxes = read_labels(file, names, has_keypoints=has_keypoints) if file.is_file() else ()
-        if not file.is_file():
-            noted.add(_NO_FILE_NOTE, image.name)
-        entries.append(Entry(image, boxes, relative=True))
+        entries.append(Entry(image, boxes, relative=True, is_labeled=file.is_file()))
     if entries and not any(file.is_file() for file in labels.values()):
         image, file = next(iter(labels.items()))
         raise DataError(
