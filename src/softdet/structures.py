@@ -188,6 +188,8 @@ class AugmentedBatch:
         weak: the unlabeled images as the teacher sees them, or None.
         strong: the same images as the student sees them, or None.
         unlabeled_readable: (B,) bool, or None.
+        margins: for each unlabeled image (4,) of the patches of a labeled one that are pasted on it, or None; see
+            `data.pasting`.
     """
 
     step: int
@@ -197,6 +199,7 @@ class AugmentedBatch:
     weak: View | None = None
     strong: View | None = None
     unlabeled_readable: Tensor | None = None
+    margins: tuple[Tensor | None, ...] = ()
 
 
 class DenseOutput(NamedTuple):

@@ -238,6 +238,7 @@ ROWS: dict[str, Row] = {
     "params.scale": Row("[0.5, 0.6]", matrices("labeled")),
     "params.colour": Row("True", is_recoloured("labeled")),
     "params.box_loss": Row("giou", lambda made: float(made.step.losses["supervised_box"])),
+    "params.paste": Row("1.0", lambda made: float(made.views.labeled.images.sum())),
     "params.mixup": Row("1.0", lambda made: [len(targets) for targets in made.views.targets]),
     "params.precision": Row("bf16-mixed", fabric_call, ("cuda.using=True",)),
     "params.evaluate_every": Row("5", intervals),
@@ -269,6 +270,7 @@ ROWS: dict[str, Row] = {
     "soft_teacher.strong_colour": Row("True", is_recoloured("strong"), (*TRAINED, *PLAIN)),
     "soft_teacher.erase": Row("True", is_recoloured("strong"), (*TRAINED, *PLAIN)),
     "soft_teacher.mixup": Row("True", losses, TRAINED),
+    "soft_teacher.paste": Row("1.0", losses, TRAINED),
     "soft_teacher.labeled_too": Row("True", lambda made: len(made.trainer.batches.args[1])),  # type: ignore
     "soft_teacher.missing_labels": Row("ignore", losses, (*TRAINED, "soft_teacher.pseudo_cls_th=0.05")),
     "soft_teacher.far_images": Row("leave_out", lambda made: made.trainer.pool.action),  # type: ignore

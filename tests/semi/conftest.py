@@ -104,7 +104,9 @@ def take() -> Callable[..., AugmentedBatch]:
 
     def choose(batch: AugmentedBatch, labeled: Any = everything, unlabeled: Any = everything) -> AugmentedBatch:
         of_labeled = {name: _rows(getattr(batch, name), labeled) for name in ("labeled", "targets", "labeled_readable")}
-        rest = {name: _rows(getattr(batch, name), unlabeled) for name in ("weak", "strong", "unlabeled_readable")}
+        rest = {
+            name: _rows(getattr(batch, name), unlabeled) for name in ("weak", "strong", "unlabeled_readable", "margins")
+        }
         return replace(batch, **of_labeled, **rest)
 
     return choose

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from softdet.data.mixup import mix_images
+from softdet.data.pasting import is_inside
 from softdet.models.criterion import Assignment, assign
 from softdet.ops.matching import BACKGROUND, IGNORED
 from softdet.semi.labeling import Lesson
-from softdet.semi.mixing import mix_beliefs, partners
+from softdet.semi.mixing import mix, mix_beliefs, partners
 from softdet.structures import AugmentedBatch
 
 
@@ -76,3 +77,47 @@ def test_a_picture_with_an_unreadable_half_teaches_nothing(make_method, batch, b
     assert not lesson.weights.any()
     _, (output,) = backward(make_method(mixup=True), [unreadable])
     assert output.losses["unsupervised_class"] == output.losses["unsupervised_box"] == 0
+
+
+MARGINS = (torch.tensor([0.1, 0.2, 0.0, 0.3]), None, torch.zeros(4), None)
+
+
+def test_a_labeled_images_objects_are_pasted_on_some_unlabeled_ones(make_method, batch) -> None:
+    mixture = mix(replace(batch, margins=MARGINS), batch.strong.images, mixup=False)
+    assert torch.equal(mixture.images[1], batch.strong.images[1])
+    assert [len(true) for true in mixture.true] == [len(batch.targets[0]), 0, len(batch.targets[2]), 0]
+    assert [len(patches) for patches in mixture.patches] == [len(true) for true in mixture.true]
+    x1, y1, x2, y2 = batch.targets[2].boxes[0].round().int().tolist()
+    assert torch.equal(mixture.images[2, :, y1:y2, x1:x2], batch.labeled.images[2, :, y1:y2, x1:x2])
+    both = mix(replace(batch, margins=MARGINS), batch.strong.images, mixup=True)
+    assert torch.equal(both.images[[0, 2]], mixture.images[[0, 2]])
+    assert torch.equal(both.images[[1, 3]], mix_images(batch.strong.images, batch.labeled.images)[[1, 3]])
+
+
+def test_in_a_patch_nothing_is_believed_but_its_true_box(make_method, batch) -> None:
+    anchors = make_method().teacher.model.anchors_at(batch.strong.size)
+    mixture = mix(replace(batch, margins=MARGINS), batch.strong.images, mixup=False)
+    true = assign(anchors, mixture.true, allow_low_quality=False)
+    logits = torch.randn(4, len(anchors), 3)
+    beliefs, known = mixture.beliefs(logits, anchors)
+    centres = (anchors[:, :2] + anchors[:, 2:]) / 2
+    hidden = torch.stack([is_inside(centres, patches) for patches in mixture.patches])
+    assert hidden[[0, 2]].any(1).all() or not len(batch.targets[0])
+    positive = true.positive
+    assert (beliefs.sigmoid().amax(-1)[positive] == 1).all()
+    assert beliefs[hidden & ~positive].sigmoid().max() < 1e-6
+    assert torch.equal(beliefs[~hidden & ~positive], logits[~hidden & ~positive])
+    assert torch.equal(~known, hidden & (true.labels == IGNORED))
+
+
+def test_a_pasted_lesson_teaches_what_is_to_be_seen(make_method, batch, backward) -> None:
+    pasted = replace(batch, margins=MARGINS)
+    lesson = _lesson(make_method(class_targets="soft"), pasted)
+    plain = _lesson(make_method(class_targets="soft"), batch)
+    anchors = make_method().teacher.model.anchors_at(batch.strong.size)
+    true = assign(anchors, mix(pasted, batch.strong.images, mixup=False).true, allow_low_quality=False)
+    assert (lesson.classes.positive >= true.positive).all()
+    assert torch.equal(lesson.classes.positive[[1, 3]], plain.classes.positive[[1, 3]])
+    assert lesson.statistics == plain.statistics, "what the teacher found is counted"
+    _, (output,) = backward(make_method(class_targets="soft"), [pasted])
+    assert output.loss.isfinite()

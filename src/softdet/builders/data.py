@@ -153,10 +153,17 @@ def make_augmenter(config: Config) -> Augmenter:
     """From stored images to views."""
     params, semi = config.params, config.soft_teacher
     return Augmenter(
-        labeled=Policy(params.flip, params.scale, colour=params.colour, mixup=params.mixup),
+        labeled=Policy(params.flip, params.scale, colour=params.colour, mixup=params.mixup, paste=params.paste),
         weak=Policy(params.flip, semi.weak_scale),
         strong=Policy(
-            params.flip, params.scale, semi.translate, semi.rotate, semi.shear, semi.strong_colour, semi.erase
+            params.flip,
+            params.scale,
+            semi.translate,
+            semi.rotate,
+            semi.shear,
+            semi.strong_colour,
+            semi.erase,
+            paste=semi.paste,
         ),
         size=params.image_size,
         seed=params.random_seed,

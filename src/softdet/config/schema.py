@@ -135,6 +135,11 @@ class ParamsConfig(_Section):
     mixup: Share = Field(
         0.0, description="Probability that a labeled image is shown mixed with another one, with the labels of both."
     )
+    paste: Share = Field(
+        0.0,
+        description="Probability that the objects of another labeled image are pasted on a labeled image, instead of "
+        "mixup.",
+    )
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
         "32-true", description="Number format on GPUs; the CPU always computes in 32 bits."
     )
@@ -228,6 +233,10 @@ class SoftTeacherConfig(_Section):
     erase: bool = Field(True, description="Erase 1 to 4 squares of the strong view.")
     mixup: bool = Field(
         False, description="The student sees each unlabeled image mixed with a labeled one, with the labels of both."
+    )
+    paste: Share = Field(
+        0.0,
+        description="Probability that the objects of a labeled image are pasted on an unlabeled one, instead of mixup.",
     )
     labeled_too: bool = Field(
         False, description="The labeled images also serve as unlabeled ones: for sets where many objects aren't boxed."

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from softdet.data.colour import GREY, ColourDraw, apply_colour, draw_colour, draw_erasures, erase
 from softdet.data.mixup import mix_images, mix_targets, neighbours
+from softdet.data.pasting import MAX_MARGIN, hide, paste, patches_around
 from softdet.ops.affine import transform_boxes, warp
 from softdet.ops.boxes import clip_boxes, visible_share
 from softdet.structures import AugmentedBatch, LabeledBatch, Targets, TrainBatch, UnlabeledBatch, View
@@ -39,6 +40,7 @@ class Policy:
         colour: whether one of the nine colour operations is drawn.
         erase: whether squares are erased.
         mixup: probability that a labeled image is mixed with the one beside it.
+        paste: probability that objects of another labeled image are pasted on it, instead of that.
     """
 
     flip: float = 0.5
@@ -49,6 +51,7 @@ class Policy:
     colour: bool = False
     erase: bool = False
     mixup: float = 0.0
+    paste: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +77,35 @@ class Augmenter:
         labeled, targets = self._labeled_view(batch.labeled, batch.step)
         if batch.unlabeled is None:
             return AugmentedBatch(batch.step, labeled, targets, batch.labeled.readable)
+        draws = self._draw(batch.unlabeled, self.strong, "strong", batch.step)
         return AugmentedBatch(
             batch.step,
             labeled,
             targets,
             batch.labeled.readable,
             self._view(batch.unlabeled, self.weak, self._draw(batch.unlabeled, self.weak, "weak", batch.step)),
-            self._view(batch.unlabeled, self.strong, self._draw(batch.unlabeled, self.strong, "strong", batch.step)),
+            self._view(batch.unlabeled, self.strong, draws),
             batch.unlabeled.readable,
+            tuple(None if each.margins is None else labeled.images.new_tensor(each.margins) for each in draws),
         )
 
     def _labeled_view(self, batch: LabeledBatch, step: int) -> tuple[View, tuple[Targets, ...]]:
         draws = self._draw(batch, self.labeled, "labeled", step)
         view = self._view(batch, self.labeled, draws)
         targets = [project(*pair, self.size) for pair in zip(batch.targets, view.matrices, strict=True)]
-        asked = torch.tensor([each.mixes for each in draws])
-        others = neighbours(batch.positions, asked, batch.readable)
+        pastes = torch.tensor([each.margins is not None for each in draws])
+        others = neighbours(batch.positions, pastes | torch.tensor([each.mixes for each in draws]), batch.readable)
         images = mix_images(view.images, view.images[others])
-        return replace(view, images=images), tuple(mix_targets(targets, [targets[other] for other in others]))
+        shown = list(targets)
+        for row, other in enumerate(others):
+            margins = draws[row].margins
+            if margins is not None and other != row:
+                patches = patches_around(targets[other].boxes, images.new_tensor(margins))
+                images[row] = paste(view.images[row], view.images[other], patches)
+                shown[row] = hide(targets[row], patches)
+        # Who is alone is itself, not what is left of it.
+        true = [shown[row] if other == row else targets[other] for row, other in enumerate(others)]
+        return replace(view, images=images), tuple(mix_targets(shown, true))
 
     def _draw(self, batch: UnlabeledBatch, policy: Policy, branch: Branch, step: int) -> list[Draw]:
         stored_height, stored_width = batch.images.shape[-2:]
@@ -120,12 +134,14 @@ class Draw:
         colour: the colour operation.
         erasures: (4, 3), see `colour.draw_erasures`.
         mixes: whether it's mixed with the image beside it.
+        margins: (4,) of the patches that are pasted on it instead; None for none.
     """
 
     matrix: np.ndarray
     colour: ColourDraw
     erasures: np.ndarray
     mixes: bool
+    margins: np.ndarray | None
 
 
 def draw(
@@ -162,6 +178,8 @@ def draw(
     colour = draw_colour(rng)
     erasures = draw_erasures(rng)
     mixes = bool(rng.random() < policy.mixup)
+    pastes = bool(rng.random() < policy.paste)
+    margins = rng.uniform(0, MAX_MARGIN, 4)
 
     height, width = size
     zoom_x, zoom_y = scale * width / stored[1], scale * height / stored[0]
@@ -174,7 +192,7 @@ def draw(
         matrix = _about(left + content_width / 2, top + content_height / 2, angle, shear_x, shear_y) @ matrix
     if flips:
         matrix = np.array([[-1.0, 0, width], [0, 1, 0], [0, 0, 1]]) @ matrix
-    return Draw(matrix, colour, erasures, mixes)
+    return Draw(matrix, colour, erasures, mixes, margins if pastes else None)
 
 
 def _about(x: float, y: float, angle: float, shear_x: float, shear_y: float) -> np.ndarray:

@@ -38,7 +38,7 @@ def unsupervised_class_loss(output: DenseOutput, lesson: Lesson, targets: ClassT
     if targets == "dense":
         assert lesson.beliefs is not None, "the labeler was asked for them"
         losses = quality_focal_loss(output.logits.float(), lesson.beliefs.sigmoid())
-        return (losses * lesson.readable[:, None]).sum()
+        return (losses * (lesson.readable[:, None] & lesson.known)).sum()
     positive = lesson.classes.positive
     rest = Assignment(torch.where(positive, IGNORED, lesson.classes.labels), lesson.classes.deltas)
     logits, weights = output.logits[positive].float(), lesson.weights[positive]

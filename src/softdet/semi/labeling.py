@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from softdet.data.augment import project
-from softdet.data.mixup import mix_images, mix_targets
 from softdet.models.criterion import Assignment, assign
 from softdet.models.postprocess import candidates, suppress
 from softdet.ops.affine import compose, invert
 from softdet.ops.distributed import gather_rows, world_size
-from softdet.semi.mixing import mix_beliefs, partners
+from softdet.semi.mixing import mix
 from softdet.semi.pseudo_labels import PseudoLabels, classification_targets, doubtful, regression_targets
 from softdet.semi.reliability import anchor_uncertainty, background_weights, cluster_uncertainty
 from softdet.semi.teacher import Teacher
@@ -37,6 +36,7 @@ class Lesson:
         boxes: the anchors' boxes, from a list of its own.
         weights: (B, A) of the classification loss; the box loss has no background that could be wrong.
         readable: (B,) bool; False where there was nothing to see, or the teacher's output isn't finite.
+        known: (B, A) bool; False where the beliefs say nothing.
         beliefs: (B, A, K) logits of the teacher on the student's own geometry, where they were asked for.
         statistics: counts for the metrics, an image each.
     """
@@ -46,6 +46,7 @@ class Lesson:
     boxes: Assignment
     weights: Tensor
     readable: Tensor
+    known: Tensor
     beliefs: Tensor | None
     statistics: dict[str, float]
 
@@ -66,7 +67,8 @@ class Labeler:
             it, or `none`.
         empty_image_weight: of the classification loss of an unlabeled image in which the teacher is sure of nothing
             (METHOD, trap 2).
-        mixup: whether the student sees each image mixed with a labeled one, with the labels of both.
+        mixup: whether the student sees each image mixed with a labeled one, with the labels of both. Whether objects
+            are pasted on it instead, its batch says.
         wants_beliefs: whether a lesson holds the teacher's dense scores.
         class_names: (K,) by label, for the statistics of each class; empty for none.
         autocast: the precision that the teacher runs in.
@@ -165,14 +167,13 @@ class Labeler:
         has_boxes = torch.tensor([len(targets) > 0 for targets in class_targets], device=batch.strong.images.device)
         images, beliefs, readable = batch.strong.images, self._beliefs(batch.strong), batch.unlabeled_readable
         anchors = self.teacher.model.anchors_at(size)
-        if self.mixup:
-            others = partners(len(images), len(batch.targets))
-            true = [batch.targets[other] for other in others]
-            images = mix_images(images, batch.labeled.images[others])
-            readable = readable & batch.labeled_readable[others]
-            class_targets, box_targets = mix_targets(class_targets, true), mix_targets(box_targets, true)
+        known = torch.ones(len(images), len(anchors), dtype=torch.bool, device=images.device)
+        if self.mixup or any(margins is not None for margins in batch.margins):
+            mixture = mix(batch, images, mixup=self.mixup)
+            images, readable = mixture.images, readable & batch.labeled_readable[mixture.others]
+            class_targets, box_targets = mixture.targets(class_targets), mixture.targets(box_targets)
             if beliefs is not None:
-                beliefs = mix_beliefs(beliefs, assign(anchors, true, allow_low_quality=False))
+                beliefs, known = mixture.beliefs(beliefs, anchors)
         # Low-quality matches are for true boxes only (METHOD, trap 3).
         classes = assign(anchors, class_targets, allow_low_quality=False)
         boxes = assign(anchors, box_targets, allow_low_quality=False)
@@ -183,7 +184,7 @@ class Labeler:
         weights = (torch.where(has_boxes, 1.0, self.empty_image_weight) * readable)[:, None]
         if self.background == "soft" and beliefs is not None:
             weights = weights * torch.where(classes.positive, 1.0, background_weights(beliefs))
-        return Lesson(images, classes, boxes, weights.expand_as(classes.labels), readable, beliefs, statistics)
+        return Lesson(images, classes, boxes, weights.expand_as(classes.labels), readable, known, beliefs, statistics)
 
     @torch.no_grad()
     def detect_confidently(self, view: View) -> list[Instances]:
