@@ -288,7 +288,9 @@ def _size(path: Path, image: dict[str, Any]) -> tuple[int, int]:
 
 def _locate(image: dict[str, Any], folders: list[Path]) -> Path:
     name = str(image["file_name"])
-    return next((folder / name for folder in folders if (folder / name).is_file()), folders[0] / name)
+    path = next((folder / name for folder in folders if (folder / name).is_file()), folders[0] / name)
+    # Ways up and down again are no names to show a person.
+    return path.resolve() if ".." in path.parts else path
 
 
 def _found(path: Path, records: list[ImageRecord], folders: list[Path]) -> tuple[ImageRecord, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -138,7 +139,7 @@ def _judge(
     """Every image with its boxes; hotcoco numbers true boxes and detections from 1, in the order of the columns."""
     labels = {place: label for label, place in enumerate(order) if place is not None}
     numbers = number_ids(truth["images"])
-    names = {image["id"]: str(image.get("file_name", image["id"])) for image in truth["images"]}
+    names = _names(truth)
     true_boxes: dict[int, list[Box]] = defaultdict(list)
     found_boxes: dict[int, list[Box]] = defaultdict(list)
     sizes = {numbers[image["id"]]: (image.get("width"), image.get("height")) for image in truth["images"]}
@@ -162,6 +163,12 @@ def _judge(
     )
 
 
+def _names(truth: dict[str, Any]) -> dict[Any, str]:
+    """What to call each image: its way in the list, less the steps up that a list in a run's folder begins with."""
+    ways = {image["id"]: PurePosixPath(str(image.get("file_name", image["id"]))) for image in truth["images"]}
+    return {key: str(PurePosixPath(*(part for part in way.parts if part != ".."))) for key, way in ways.items()}
+
+
 def _judged(record: ImageRecord, name: str, truth: list[Box], found: list[Box]) -> Judged:
     right = sum(box.is_right for box in found)
     total = len(truth) + len(found)
@@ -179,7 +186,7 @@ def _suspects(
 ) -> tuple[Suspect, ...]:
     names = {place + 1: index.class_names[label] for label, place in enumerate(order) if place is not None}
     files = {number: identity for identity, number in number_ids(truth["images"]).items()}
-    called = {image["id"]: str(image.get("file_name", image["id"])) for image in truth["images"]}
+    called = _names(truth)
     entries = sorted(found["label_errors"], key=lambda entry: -entry["dt_score"])
     return tuple(
         Suspect(
