@@ -99,9 +99,10 @@ def changes_table(results: Results, group_name: Group, start: str) -> str:
             before = [row for row in results.of(name, start) if row.fold in group.folds]
             lines.append([name, f"**{title(start)}**", *_ap_and_ap50(before), ""])
             for arm in group.arms:
-                rows = results.of(name, arm)
-                gained = gain(rows, on_folds_of(results, name, start, arm))
-                lines += [[name, title(arm), *_ap_and_ap50(rows), _signed(gained)]] if rows else []
+                rows, same_folds = results.of(name, arm), on_folds_of(results, name, start, arm)
+                # On some sets an arm may be no change at all.
+                if [row.digest for row in rows] != [row.digest for row in same_folds]:
+                    lines.append([name, title(arm), *_ap_and_ap50(rows), _signed(gain(rows, same_folds))])
     folds = _listed(group.folds)
     return markdown_table(["set", "arm", f"AP on fold {folds}", "AP50", f"against {title(start)}"], lines)
 
