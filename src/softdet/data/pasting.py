@@ -40,12 +40,12 @@ def paste(image: Tensor, other: Tensor, patches: Tensor) -> Tensor:
         other: (C, H, W).
         patches: (N, 4) xyxy.
     """
-    height, width = image.shape[-2:]
-    grid = torch.meshgrid(
-        torch.arange(height, device=image.device) + 0.5, torch.arange(width, device=image.device) + 0.5, indexing="ij"
-    )
-    points = torch.stack([grid[1], grid[0]], -1).flatten(0, 1)
-    return torch.where(is_inside(points, patches).view(height, width), other, image)
+    rows, columns = (torch.arange(side, device=image.device) + 0.5 for side in image.shape[-2:])
+    in_rows = (rows >= patches[:, 1, None]) & (rows < patches[:, 3, None])  # (N, H)
+    in_columns = (columns >= patches[:, 0, None]) & (columns < patches[:, 2, None])  # (N, W)
+    # How many patches a pixel lies in, as one product: (H, W, N) would be large.
+    count = in_rows.T.to(image.dtype) @ in_columns.to(image.dtype)
+    return torch.where(count > 0, other, image)
 
 
 def is_inside(points: Tensor, patches: Tensor) -> Tensor:
