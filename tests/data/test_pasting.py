@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from softdet.data.augment import Augmenter, Policy
-from softdet.data.pasting import hide, is_inside, paste, patches_around
+from softdet.data.pasting import covered_share, cut_out, hide, mask_of, patches_around
 from softdet.structures import LabeledBatch, Targets, TrainBatch
 
 BOXES = torch.tensor([[10.0, 20, 30, 60], [50, 50, 60, 70]])
@@ -18,30 +18,40 @@ def test_a_patch_reaches_beyond_its_box_by_parts_of_its_sides() -> None:
     assert patches_around(BOXES[:0], NO_MARGIN).shape == (0, 4)
 
 
-def test_where_the_patches_are_the_other_image_is_seen() -> None:
-    image, other = torch.rand(2, 3, 90, 80)
-    shown = paste(image, other, BOXES)
-    is_other = np.zeros((90, 80), bool)
-    is_other[20:60, 10:30] = is_other[50:70, 50:60] = True
-    assert torch.equal(shown[:, is_other], other[:, is_other])
-    assert torch.equal(shown[:, ~is_other], image[:, ~is_other])
-    assert torch.equal(paste(image, other, BOXES[:0]), image)
+def test_the_mask_holds_the_pixels_of_all_patches() -> None:
+    expected = np.zeros((90, 80), bool)
+    expected[20:60, 10:30] = expected[50:70, 50:60] = True
+    assert np.array_equal(mask_of(BOXES, (90, 80)).numpy(), expected)
+    assert not mask_of(BOXES[:0], (90, 80)).any()
+    assert mask_of(torch.tensor([[-9.0, -9, 99, 99]]), (16, 16)).all(), "a patch may reach outside"
 
 
-def test_patches_may_reach_outside_the_image() -> None:
-    image, other = torch.rand(2, 3, 16, 16)
-    assert torch.equal(paste(image, other, torch.tensor([[-9.0, -9, 99, 99]])), other)
-    assert is_inside(torch.tensor([[0.5, 0.5], [20, 0.5]]), torch.tensor([[-9.0, -9, 9, 9]])).tolist() == [True, False]
+def test_the_covered_share_is_that_of_all_patches_together() -> None:
+    mask = mask_of(torch.tensor([[0.0, 0, 5, 10], [5, 0, 10, 10], [20, 0, 30, 5]]), (40, 40))
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 20], [20, 0, 30, 10], [30, 30, 40, 40], [-10, 0, 10, 10]])
+    assert covered_share(boxes, mask).tolist() == [1, 0.5, 0.5, 0, 1]
+    assert covered_share(torch.tensor([[50.0, 50, 60, 60]]), mask).tolist() == [0], "nothing of it is in the image"
 
 
 def test_a_box_that_is_hidden_is_ignored_and_one_that_is_seen_stays_whole() -> None:
     targets = Targets(BOXES, torch.tensor([3, 4]), torch.tensor([[0.0, 0, 5, 5]]))
-    left = hide(targets, torch.tensor([[10.0, 20, 30, 50]]))  # three quarters of the first
-    assert left.labels.tolist() == [4]
-    assert torch.equal(left.boxes, BOXES[1:])
-    assert left.ignored.tolist() == [[0, 0, 5, 5], [10, 20, 30, 60]]
-    assert torch.equal(hide(targets, torch.tensor([[10.0, 20, 30, 40]])).boxes, BOXES), "half of it is enough"
-    assert hide(targets, BOXES[:0]) is targets
+
+    def left(*patches: list[float]) -> Targets:
+        return hide(targets, mask_of(torch.tensor(patches).view(-1, 4), (90, 80)))
+
+    covered = left([10.0, 20, 30, 50])  # three quarters of the first
+    assert covered.labels.tolist() == [4]
+    assert torch.equal(covered.boxes, BOXES[1:])
+    assert covered.ignored.tolist() == [[0, 0, 5, 5], [10, 20, 30, 60]]
+    assert torch.equal(left([10.0, 20, 30, 40]).boxes, BOXES), "half of it is enough"
+    assert left([10.0, 20, 30, 40], [10, 40, 30, 60]).labels.tolist() == [4], "two halves are the whole"
+    assert torch.equal(left().boxes, BOXES)
+
+
+def test_of_ignored_regions_comes_along_what_is_in_a_patch() -> None:
+    targets = Targets(BOXES, torch.tensor([3, 4]), torch.tensor([[0.0, 0, 20, 90], [70, 70, 80, 80]]))
+    assert cut_out(targets, BOXES).ignored.tolist() == [[10, 20, 20, 60]]
+    assert len(cut_out(targets, BOXES[:0]).ignored) == 0
 
 
 def _augmented(positions: slice = slice(None), **probabilities: float):

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from softdet.data.mixup import mix_images
-from softdet.data.pasting import is_inside
+from softdet.data.pasting import covered_share
 from softdet.models.criterion import Assignment, assign
 from softdet.ops.matching import BACKGROUND, IGNORED
 from softdet.semi.labeling import Lesson
 from softdet.semi.mixing import mix, mix_beliefs, partners
-from softdet.structures import AugmentedBatch
+from softdet.structures import AugmentedBatch, Targets
 
 
 @pytest.mark.parametrize(("unlabeled", "labeled"), [(8, 8), (16, 8), (4, 8), (6, 4), (12, 8)])
@@ -82,32 +82,68 @@ def test_a_picture_with_an_unreadable_half_teaches_nothing(make_method, batch, b
 MARGINS = (torch.tensor([0.1, 0.2, 0.0, 0.3]), None, torch.zeros(4), None)
 
 
-def test_a_labeled_images_objects_are_pasted_on_some_unlabeled_ones(make_method, batch) -> None:
+def test_a_labeled_images_objects_are_pasted_on_some_unlabeled_ones(batch) -> None:
     mixture = mix(replace(batch, margins=MARGINS), batch.strong.images, mixup=False)
     assert torch.equal(mixture.images[1], batch.strong.images[1])
     assert [len(true) for true in mixture.true] == [len(batch.targets[0]), 0, len(batch.targets[2]), 0]
-    assert [len(patches) for patches in mixture.patches] == [len(true) for true in mixture.true]
+    assert mixture.is_pasted.tolist() == [True, False, True, False]
+    assert not mixture.is_mixed.any()
+    assert not mixture.masks[[1, 3]].any()
     x1, y1, x2, y2 = batch.targets[2].boxes[0].round().int().tolist()
     assert torch.equal(mixture.images[2, :, y1:y2, x1:x2], batch.labeled.images[2, :, y1:y2, x1:x2])
+    assert mixture.masks[2, y1:y2, x1:x2].all()
     both = mix(replace(batch, margins=MARGINS), batch.strong.images, mixup=True)
     assert torch.equal(both.images[[0, 2]], mixture.images[[0, 2]])
     assert torch.equal(both.images[[1, 3]], mix_images(batch.strong.images, batch.labeled.images)[[1, 3]])
+    assert both.is_mixed.tolist() == [False, True, False, True]
 
 
-def test_in_a_patch_nothing_is_believed_but_its_true_box(make_method, batch) -> None:
+def test_where_patches_hide_all_nothing_is_believed_but_a_true_box(make_method, batch) -> None:
     anchors = make_method().teacher.model.anchors_at(batch.strong.size)
     mixture = mix(replace(batch, margins=MARGINS), batch.strong.images, mixup=False)
-    true = assign(anchors, mixture.true, allow_low_quality=False)
     logits = torch.randn(4, len(anchors), 3)
     beliefs, known = mixture.beliefs(logits, anchors)
-    centres = (anchors[:, :2] + anchors[:, 2:]) / 2
-    hidden = torch.stack([is_inside(centres, patches) for patches in mixture.patches])
-    assert hidden[[0, 2]].any(1).all() or not len(batch.targets[0])
-    positive = true.positive
-    assert (beliefs.sigmoid().amax(-1)[positive] == 1).all()
-    assert beliefs[hidden & ~positive].sigmoid().max() < 1e-6
-    assert torch.equal(beliefs[~hidden & ~positive], logits[~hidden & ~positive])
-    assert torch.equal(~known, hidden & (true.labels == IGNORED))
+    hidden = torch.stack([covered_share(anchors, mask) for mask in mixture.masks]) > 0.5
+    assert hidden[2].any()
+    assert not hidden[[1, 3]].any()
+    is_true = beliefs.sigmoid().amax(-1) == 1
+    for row in (0, 2):
+        strict = assign(anchors, [mixture.true[row]], allow_low_quality=False).positive[0]
+        assert (is_true[row] >= strict).all()
+    assert (beliefs[hidden & ~is_true].sigmoid() < 1e-6).all()
+    assert torch.equal(beliefs[~hidden & ~is_true], logits[~hidden & ~is_true])
+    assert not (~known & ~hidden).any()
+
+
+def test_an_object_that_fits_no_anchor_is_no_background_in_its_patch(make_method, batch) -> None:
+    anchors = make_method().teacher.model.anchors_at(batch.strong.size)
+    small = Targets(torch.tensor([[30.0, 30, 37, 37]]), torch.tensor([2]), torch.zeros(0, 4))
+    assert not assign(anchors, [small], allow_low_quality=False).positive.any()
+    pasted = replace(batch, targets=(small, *batch.targets[1:]), margins=(torch.full((4,), 0.5), None, None, None))
+    beliefs, _ = mix(pasted, batch.strong.images, mixup=False).beliefs(torch.zeros(4, len(anchors), 3), anchors)
+    assert beliefs[0, :, 2].sigmoid().max() == 1
+
+
+def test_a_small_patch_leaves_a_large_object_behind_it_believed(make_method, batch) -> None:
+    anchors = make_method().teacher.model.anchors_at(batch.strong.size)
+    small = Targets(torch.tensor([[28.0, 28, 36, 36]]), torch.tensor([2]), torch.zeros(0, 4))
+    pasted = replace(batch, targets=(small, *batch.targets[1:]), margins=(torch.zeros(4), None, None, None))
+    logits = torch.full((4, len(anchors), 3), 3.0)
+    beliefs, _ = mix(pasted, batch.strong.images, mixup=False).beliefs(logits, anchors)
+    large = (anchors[:, 2] - anchors[:, 0]) * (anchors[:, 3] - anchors[:, 1]) > 900
+    assert large.any()
+    assert (beliefs[0, large, 0] == 3).all()
+
+
+def test_an_unreadable_partner_counts_only_where_it_is_mixed_in(make_method, batch) -> None:
+    unreadable = replace(
+        batch,
+        labeled_readable=torch.zeros(4, dtype=torch.bool),
+        targets=tuple(Targets.empty() for _ in range(4)),
+        margins=(torch.zeros(4), None, None, None),
+    )
+    assert _lesson(make_method(class_targets="soft"), unreadable).readable.all()
+    assert _lesson(make_method(class_targets="soft", mixup=True), unreadable).readable.tolist() == [True] + [False] * 3
 
 
 def test_a_pasted_lesson_teaches_what_is_to_be_seen(make_method, batch, backward) -> None:

@@ -154,9 +154,11 @@ def compare(
 def _warn_of_seen(run: RunFolder, settings: Config) -> None:
     """Say so where a run was trained on images that it is judged on here."""
     try:
-        data = load_config(run.config).data
+        config = load_config(run.config)
+        data = config.data
         trained_on = [load_labeled(data.train, root=data.root)]
-        trained_on += [load_unlabeled(data.unlabeled, data.root)] if data.unlabeled else []
+        if data.unlabeled and config.soft_teacher.enabled:
+            trained_on.append(load_unlabeled(data.unlabeled, data.root))
         judged_on = load_labeled(settings.data.valid, root=settings.data.root)
     except SoftdetError:
         # Its images may be gone by now.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from softdet.data.colour import GREY, ColourDraw, apply_colour, draw_colour, draw_erasures, erase
 from softdet.data.mixup import mix_images, mix_targets, neighbours
-from softdet.data.pasting import MAX_MARGIN, hide, paste, patches_around
+from softdet.data.pasting import MAX_MARGIN, cut_out, hide, mask_of, patches_around
 from softdet.ops.affine import transform_boxes, warp
 from softdet.ops.boxes import clip_boxes, visible_share
 from softdet.structures import AugmentedBatch, LabeledBatch, Targets, TrainBatch, UnlabeledBatch, View
@@ -96,16 +96,15 @@ class Augmenter:
         pastes = torch.tensor([each.margins is not None for each in draws])
         others = neighbours(batch.positions, pastes | torch.tensor([each.mixes for each in draws]), batch.readable)
         images = mix_images(view.images, view.images[others])
-        shown = list(targets)
+        shown, beside = list(targets), [targets[other] for other in others]
         for row, other in enumerate(others):
             margins = draws[row].margins
             if margins is not None and other != row:
                 patches = patches_around(targets[other].boxes, images.new_tensor(margins))
-                images[row] = paste(view.images[row], view.images[other], patches)
-                shown[row] = hide(targets[row], patches)
-        # Who is alone is itself, not what is left of it.
-        true = [shown[row] if other == row else targets[other] for row, other in enumerate(others)]
-        return replace(view, images=images), tuple(mix_targets(shown, true))
+                mask = mask_of(patches, self.size)
+                images[row] = torch.where(mask, view.images[other], view.images[row])
+                shown[row], beside[row] = hide(targets[row], mask), cut_out(targets[other], patches)
+        return replace(view, images=images), tuple(mix_targets(shown, beside))
 
     def _draw(self, batch: UnlabeledBatch, policy: Policy, branch: Branch, step: int) -> list[Draw]:
         stored_height, stored_width = batch.images.shape[-2:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import starmap
 from typing import Any, TypeVar
@@ -177,8 +178,15 @@ def _load(
             num_workers=num_workers,
             collate_fn=collate,
             multiprocessing_context=context,
+            worker_init_fn=_leave_interrupts if num_workers else None,
         )
     )
+
+
+def _leave_interrupts(worker: int) -> None:
+    """Ctrl-C reaches the whole process group; the run saves its state, and needs its workers for that."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _collate_unlabeled(placed: Sequence[tuple[Sample, int]]) -> UnlabeledBatch:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from softdet.ops.boxes import intersection_over_first
 from softdet.structures import Targets
 
 # The largest margin on each side, in parts of the box's side.
@@ -32,41 +32,52 @@ def patches_around(boxes: Tensor, margins: Tensor) -> Tensor:
     return boxes + margins * sides * boxes.new_tensor([-1, -1, 1, 1])
 
 
-def paste(image: Tensor, other: Tensor, patches: Tensor) -> Tensor:
-    """An image, and another one where the patches are.
+def mask_of(patches: Tensor, size: tuple[int, int]) -> Tensor:
+    """The pixels whose centres lie in a patch.
 
     Args:
-        image: (C, H, W).
-        other: (C, H, W).
         patches: (N, 4) xyxy.
+        size: H rows and W columns of the image.
+
+    Returns:
+        (H, W) bool.
     """
-    rows, columns = (torch.arange(side, device=image.device) + 0.5 for side in image.shape[-2:])
+    rows, columns = (torch.arange(side, device=patches.device) + 0.5 for side in size)
     in_rows = (rows >= patches[:, 1, None]) & (rows < patches[:, 3, None])  # (N, H)
     in_columns = (columns >= patches[:, 0, None]) & (columns < patches[:, 2, None])  # (N, W)
     # How many patches a pixel lies in, as one product: (H, W, N) would be large.
-    count = in_rows.T.to(image.dtype) @ in_columns.to(image.dtype)
-    return torch.where(count > 0, other, image)
+    return (in_rows.T.float() @ in_columns.float()) > 0
 
 
-def is_inside(points: Tensor, patches: Tensor) -> Tensor:
-    """Whether points lie in a patch.
+def covered_share(boxes: Tensor, mask: Tensor) -> Tensor:
+    """How much of each box the patches hide, all of them together.
 
     Args:
-        points: (P, 2) x and y.
-        patches: (N, 4) xyxy.
+        boxes: (N, 4) xyxy.
+        mask: (H, W) bool, from `mask_of`.
 
     Returns:
-        (P,) bool.
+        (N,) in [0, 1], of the pixels of a box that are in the image; 0 where there is none.
     """
-    is_after = points[:, None] >= patches[None, :, :2]
-    is_before = points[:, None] < patches[None, :, 2:]
-    return (is_after & is_before).all(-1).any(-1)
+    height, width = mask.shape
+    # Sums over all pixels above and to the left of a corner.
+    sums = pad(mask.float(), (1, 0, 1, 0)).cumsum(0).cumsum(1)
+    x1, x2 = (boxes[:, side].round().long().clamp(0, width) for side in (0, 2))
+    y1, y2 = (boxes[:, side].round().long().clamp(0, height) for side in (1, 3))
+    hidden = sums[y2, x2] - sums[y1, x2] - sums[y2, x1] + sums[y1, x1]
+    return hidden / ((x2 - x1) * (y2 - y1)).clamp(min=1)
 
 
-def hide(targets: Targets, patches: Tensor) -> Targets:
+def hide(targets: Targets, mask: Tensor) -> Targets:
     """What is left of targets behind patches: boxes of which less than 30% is visible become ignored."""
-    if len(targets) == 0 or len(patches) == 0:
-        return targets
-    covered = intersection_over_first(targets.boxes, patches).amax(1) > _MOST_COVERED
+    covered = covered_share(targets.boxes, mask) > _MOST_COVERED
     ignored = torch.cat([targets.ignored, targets.boxes[covered]])
     return Targets(targets.boxes[~covered], targets.labels[~covered], ignored)
+
+
+def cut_out(targets: Targets, patches: Tensor) -> Targets:
+    """What of targets comes along in the patches around their boxes: these, and the ignored regions inside."""
+    low = torch.maximum(targets.ignored[:, None, :2], patches[None, :, :2])
+    high = torch.minimum(targets.ignored[:, None, 2:], patches[None, :, 2:])
+    parts = torch.cat([low, high], -1).flatten(0, 1)
+    return Targets(targets.boxes, targets.labels, parts[(parts[:, 2:] > parts[:, :2]).all(1)])

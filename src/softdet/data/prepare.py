@@ -99,7 +99,7 @@ def prepare(
         DataError: a source can't be used, nothing can be set aside, or `out` holds other lists; none is written then.
     """
     _check_shares(valid_share, test_share)
-    main = read_labeled(labeled, others_are_unlabeled=_lies_in(labeled, unlabeled))
+    main = read_labeled(labeled, unlabeled=unlabeled)
     dropped, noted, notes = main.dropped, main.noted, []
     sources, contents = [main], dict(main.parts)
     if "train" not in contents:
@@ -148,15 +148,6 @@ def _check_shares(valid_share: float, test_share: float) -> None:
             f"--valid-share {valid_share} and --test-share {test_share}: the first is above 0, both together are below "
             "1 (0.2 sets a fifth of the labeled images aside)"
         )
-
-
-def _lies_in(labeled: Path, unlabeled: str | Path | None) -> bool:
-    """Whether the labeled images lie among the unlabeled ones, so that one without a label file is one of these."""
-    return (
-        unlabeled is not None
-        and Path(unlabeled).is_dir()
-        and labeled.resolve().is_relative_to(Path(unlabeled).resolve())
-    )
 
 
 def _names(content: dict[str, Any]) -> tuple[str, ...]:

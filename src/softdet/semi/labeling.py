@@ -170,7 +170,8 @@ class Labeler:
         known = torch.ones(len(images), len(anchors), dtype=torch.bool, device=images.device)
         if self.mixup or any(margins is not None for margins in batch.margins):
             mixture = mix(batch, images, mixup=self.mixup)
-            images, readable = mixture.images, readable & batch.labeled_readable[mixture.others]
+            # An unreadable partner has no objects to paste; mixed in, its grey would be taken for background.
+            images, readable = mixture.images, readable & (batch.labeled_readable[mixture.others] | ~mixture.is_mixed)
             class_targets, box_targets = mixture.targets(class_targets), mixture.targets(box_targets)
             if beliefs is not None:
                 beliefs, known = mixture.beliefs(beliefs, anchors)

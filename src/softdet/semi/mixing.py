@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 from softdet.data.mixup import mix_images, mix_targets
-from softdet.data.pasting import hide, is_inside, paste, patches_around
+from softdet.data.pasting import covered_share, cut_out, hide, mask_of, patches_around
 from softdet.models.criterion import Assignment, assign
 from softdet.ops.matching import IGNORED
 from softdet.structures import AugmentedBatch, Targets
 
 # As a logit: the score 1, to the last digit of a float32.
 _SURE = 20.0
+# An anchor of which more than this is hidden says nothing of the image behind.
+_MOSTLY = 0.5
 
 
 def partners(num_unlabeled: int, num_labeled: int) -> list[int]:
@@ -37,33 +39,40 @@ class Mixture:
     Attributes:
         images: (B, 3, H, W), each with its partner at half strength, with its partner's objects, or as it is.
         others: the partners, by their rows among the labeled images.
+        is_mixed: (B,) bool, where the whole partner is to be seen.
+        is_pasted: (B,) bool, where its objects are.
         true: what of the partners is to be seen.
-        patches: (N, 4) for each image, where its partner hides it.
+        masks: (B, H, W) bool, where its partner's objects hide an image.
     """
 
     images: Tensor
     others: list[int]
+    is_mixed: Tensor
+    is_pasted: Tensor
     true: list[Targets]
-    patches: list[Tensor]
+    masks: Tensor
 
     def targets(self, pseudo: Sequence[Targets]) -> list[Targets]:
         """The pseudo boxes that are still to be seen, and the true ones."""
-        left = [hide(targets, patches) for targets, patches in zip(pseudo, self.patches, strict=True)]
-        return mix_targets(left, self.true)
+        return mix_targets(list(map(hide, pseudo, self.masks)), self.true)
 
     def beliefs(self, logits: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
-        """What is believed of the mixture: certainty where a true box is, and nothing else in a patch.
+        """What is believed of the mixture: certainty where a true box is, and nothing else where patches hide all.
 
         Args:
             logits: (B, A, K), the teacher's on the unlabeled images.
             anchors: (A, 4).
 
         Returns:
-            (B, A, K) logits, and (B, A) bool, False for the anchors of a patch that are neither box nor background.
+            (B, A, K) logits, and (B, A) bool, False for hidden anchors that are neither box nor background.
         """
-        true = assign(anchors, self.true, allow_low_quality=False)
-        centres = (anchors[:, :2] + anchors[:, 2:]) / 2
-        hidden = torch.stack([is_inside(centres, patches) for patches in self.patches])
+        # Small objects in a patch must not become its background, so they get the anchors that they have when labeled.
+        single = [
+            assign(anchors, [targets], allow_low_quality=bool(pasted))
+            for targets, pasted in zip(self.true, self.is_pasted, strict=True)
+        ]
+        true = Assignment(torch.cat([each.labels for each in single]), torch.cat([each.deltas for each in single]))
+        hidden = torch.stack([covered_share(anchors, mask) for mask in self.masks]) > _MOSTLY
         settled = torch.where(hidden[..., None], -_SURE, logits)
         return mix_beliefs(settled, true), ~(hidden & (true.labels == IGNORED))
 
@@ -77,15 +86,23 @@ def mix(batch: AugmentedBatch, images: Tensor, *, mixup: bool) -> Mixture:
         mixup: whether those that nothing is pasted on are mixed.
     """
     others = partners(len(images), len(batch.targets))
-    mixed = mix_images(images, batch.labeled.images[others]) if mixup else images.clone()
-    true, patches = [], []
-    for row, (other, margins) in enumerate(zip(others, batch.margins or [None] * len(images), strict=True)):
+    drawn = batch.margins or (None,) * len(images)
+    is_pasted = torch.tensor([margins is not None for margins in drawn], device=images.device)
+    is_mixed = ~is_pasted & mixup
+    beside = batch.labeled.images[others]
+    mixed = torch.where(is_mixed[:, None, None, None], mix_images(images, beside), images)
+    masks = torch.zeros(len(images), *images.shape[-2:], dtype=torch.bool, device=images.device)
+    true = []
+    for row, (other, margins) in enumerate(zip(others, drawn, strict=True)):
         targets = batch.targets[other]
-        true.append(targets if mixup or margins is not None else Targets.empty(images.device))
-        patches.append(targets.boxes.new_zeros(0, 4) if margins is None else patches_around(targets.boxes, margins))
         if margins is not None:
-            mixed[row] = paste(images[row], batch.labeled.images[other], patches[row])
-    return Mixture(mixed, others, true, patches)
+            patches = patches_around(targets.boxes, margins)
+            masks[row] = mask_of(patches, (images.shape[-2], images.shape[-1]))
+            true.append(cut_out(targets, patches))
+        else:
+            true.append(targets if mixup else Targets.empty(images.device))
+    mixed = torch.where(masks[:, None], beside, mixed)
+    return Mixture(mixed, others, is_mixed, is_pasted, true, masks)
 
 
 def mix_beliefs(logits: Tensor, true: Assignment) -> Tensor:

@@ -148,6 +148,17 @@ def test_labeled_images_among_the_unlabeled_ones(tmp_path: Path) -> None:
     assert sorted(map(int, names["unlabeled"])) == list(range(4, 12))
 
 
+def test_an_image_of_the_unlabeled_folder_without_a_label_file_is_no_background(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    for number in range(8):
+        write_picture(root / "images" / f"{number}.png", (100, 80 + number))
+        if number < 6:
+            write_text(root / "labels" / f"{number}.txt", "0 0.5 0.5 0.2 0.2\n")
+    made = prepare(root, root / "images", out=tmp_path / "lists")
+    assert len(content(made.train)["images"]) + len(content(made.valid)["images"]) == 6
+    assert files(made.unlabeled) == {"6.png", "7.png"}
+
+
 def test_a_yaml_whose_validation_images_are_its_training_images(tmp_path: Path) -> None:
     source = write_yolo(random_content(0, 12), tmp_path)
     write_text(source / "data.yaml", "train: train/images\nval: train/images\nnames: [cat, dog, bird]\n")

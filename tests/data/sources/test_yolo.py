@@ -37,7 +37,7 @@ def test_of_a_few_images_without_a_label_file_it_is_said_what_they_are(tmp_path:
     labeled = read_labeled(pile)
     assert len(labeled.parts["train"]["images"]) == 6
     assert labeled.noted.counts["images without a label file count as background (an empty file says so)"] == 2
-    labeled = read_labeled(pile, others_are_unlabeled=True)
+    labeled = read_labeled(pile, unlabeled=pile)
     assert len(labeled.parts["train"]["images"]) == 4
     assert labeled.noted.counts["images without a label file are unlabeled"] == 2
 

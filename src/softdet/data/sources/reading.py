@@ -11,7 +11,7 @@ from typing import Any, assert_never
 from softdet.data.sources.assembling import CUT, assemble
 from softdet.data.sources.coco import read_coco
 from softdet.data.sources.cvat import read_cvat
-from softdet.data.sources.parts import Part, Split, Tally
+from softdet.data.sources.parts import Entry, Part, Split, Tally
 from softdet.data.sources.recognise import Recognised, recognise
 from softdet.data.sources.voc import read_voc
 from softdet.data.sources.yolo import read_yolo_folder, read_yolo_yaml
@@ -41,14 +41,14 @@ _FEWEST_CUT = 5
 
 
 def read_labeled(
-    path: Path, class_names: Sequence[str] | None = None, *, others_are_unlabeled: bool = False
+    path: Path, class_names: Sequence[str] | None = None, *, unlabeled: str | Path | None = None
 ) -> Labeled:
     """Read a labeled set, whatever its format.
 
     Args:
         path: a label file, or a folder with labels and images.
         class_names: the names by number, where the set itself has none.
-        others_are_unlabeled: leave out the images without a label file; else they are background.
+        unlabeled: the folder of the unlabeled images: one of these without a label file is no background, and left out.
 
     Returns:
         The set. Law: each image of it can be opened, has the size that it states, and its boxes lie in it.
@@ -59,7 +59,7 @@ def read_labeled(
     recognised = recognise(path)
     dropped, noted = Tally(), Tally()
     found = read_parts(recognised, class_names, dropped, noted)
-    found = _without_unlabeled(found, path, noted, leave_out=others_are_unlabeled)
+    found = _without_unlabeled(found, path, noted, unlabeled)
     numbers = count(1)
     parts = {split: assemble(part, numbers, dropped, noted) for split, part in found.items() if part.entries}
     if not any(part["images"] for part in parts.values()):
@@ -69,26 +69,36 @@ def read_labeled(
     return Labeled(recognised, parts, dropped, noted)
 
 
-def _without_unlabeled(parts: dict[Split, Part], path: Path, noted: Tally, *, leave_out: bool) -> dict[Split, Part]:
+def _without_unlabeled(
+    parts: dict[Split, Part], path: Path, noted: Tally, unlabeled: str | Path | None
+) -> dict[Split, Part]:
     """Decide what images without a label file are.
 
     Raises:
         DataError: there are more of them than labeled ones, so they are hardly all background.
     """
-    entries = [entry for part in parts.values() for entry in part.entries]
+    pool = Path(unlabeled).resolve() if unlabeled is not None and Path(unlabeled).is_dir() else None
+
+    def is_of_pool(entry: Entry) -> bool:
+        return pool is not None and not entry.is_labeled and entry.path.resolve().is_relative_to(pool)
+
+    left = {
+        split: replace(part, entries=[e for e in part.entries if not is_of_pool(e)]) for split, part in parts.items()
+    }
+    for part in parts.values():
+        for entry in filter(is_of_pool, part.entries):
+            noted.add("images without a label file are unlabeled", entry.path.name)
+    entries = [entry for part in left.values() for entry in part.entries]
     missing = [entry for entry in entries if not entry.is_labeled]
-    if 2 * len(missing) > len(entries) and not leave_out:
+    if 2 * len(missing) > len(entries):
         raise DataError(
             f"{path}: {len(missing)} of {len(entries)} images have no label file, such as {missing[0].path}. Nobody "
-            "has labeled them yet? Then name the same folder as --unlabeled too. They show no object? Then an empty "
-            ".txt for each says so."
+            "has labeled them yet? Then take them out, or, of training images, name their folder as --unlabeled too. "
+            "They show no object? Then an empty .txt for each says so."
         )
     for entry in missing:
-        what = "are unlabeled" if leave_out else "count as background (an empty file says so)"
-        noted.add(f"images without a label file {what}", entry.path.name)
-    if not leave_out:
-        return parts
-    return {split: replace(part, entries=[e for e in part.entries if e.is_labeled]) for split, part in parts.items()}
+        noted.add("images without a label file count as background (an empty file says so)", entry.path.name)
+    return left
 
 
 def _check_cut(parts: dict[Split, dict[str, Any]], path: Path, noted: Tally) -> None:
