@@ -1,3 +1,6 @@
+import multiprocessing
+import os
+import signal
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
@@ -206,6 +209,16 @@ def test_images_in_a_given_order_bear_their_places(tmp_path: Path, num_workers: 
     assert [numbers(batch) for batch in served] == [[5, 0], [128, 2], [1]]
     assert [batch.readable.tolist() for batch in served] == [[True, True], [False, True], [True]]
     assert list(image_batches(images, [], 2, num_workers)) == []
+
+
+def test_loader_processes_outlive_ctrl_c(tmp_path: Path) -> None:
+    # It goes to the whole process group, and the run needs its workers to come to the end of its step.
+    served = image_batches(dataset(tmp_path / "images", 8), range(8), 1, 1)
+    next(served)
+    (worker,) = multiprocessing.active_children()
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGINT)
+    assert len(list(served)) == 7
 
 
 def test_another_seed_serves_other_batches(batches: partial) -> None:
