@@ -25,7 +25,7 @@ from softdet.structures import Instances
 # Below this nearly everything is background, and there is a lot of it.
 _MIN_SCORE = 0.1
 _DOUBTFUL = 0.5
-_SHAKEN_IOU = 0.5
+_SHAKEN = 0.5
 # A class with a ninth of the boxes of the mean class counts three times.
 _MOST_RARITY = 3.0
 
@@ -162,7 +162,7 @@ def suggest_images(
         best = int(value.argmax())
         look = looks[best]
         doubtful = Counter(look.labels[look.doubt >= _DOUBTFUL].tolist())
-        num_shaken = int((look.shaken >= _SHAKEN_IOU).sum())
+        num_shaken = int((look.shaken >= _SHAKEN).sum())
         chosen.append(Suggestion(look.path, float(value[best]), doubtful, num_shaken, float(distance[best])))
         is_open[best] = False
         distance = torch.minimum(distance, 1 - features @ features[best])
