@@ -8,9 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -19,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor
+from two_processes import run_two_processes
 
 from softdet import builders
 from softdet.config import Config, load_config
@@ -308,40 +306,10 @@ def test_a_supervised_run_has_no_control(tiny_config: Callable[..., Config]) -> 
     assert builders.arms_of(config, builders.load_data(config), 1) == (config,)
 
 
-TWO_PROCESSES = """
-import sys
-from lightning_fabric import Fabric
-from softdet import builders
-from softdet.cli import main as cli
-builders.make_fabric = lambda config: Fabric(accelerator="cpu", devices=2, strategy="ddp")
-cli.main(sys.argv[1:])
-"""
-
-
 def test_two_processes_train_both_arms_and_one_speaks(squares: Path, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # As torchrun sets them.
-    common = {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GROUP_RANK": "0"}
-    common |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": str(torch.get_num_threads())}
     run = RunFolder(tmp_path / "run")
     overrides = ["params.iterations=3", "soft_teacher.burn_in_steps=2"]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", TWO_PROCESSES, *start(squares, run.path, *overrides)],
-            env=os.environ | common | {"RANK": rank, "LOCAL_RANK": rank},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in "01"
-    ]
-    try:
-        first, second = (process.communicate(timeout=120)[0] for process in processes)
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0]
+    first, second = run_two_processes(*start(squares, run.path, *overrides))
     assert first.splitlines()[-1].startswith("supervised ")
     assert second == ""
     winner = {"soft_teacher": run, "supervised": run.control}[content(run.outcome)["winner"]]

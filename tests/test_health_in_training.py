@@ -7,9 +7,6 @@ import json
 import math
 import os
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from two_processes import run_two_processes
 
 from softdet import builders
 from softdet.config import Config
@@ -247,21 +245,7 @@ def test_two_processes_come_to_the_same_state_and_turn_the_same_knob(
     overrides = [f"model.exp_path={tmp_path / 'run'}", f"model.model_path={RunFolder(tiny_run).best}"]
     overrides += ["params.iterations=4", "params.evaluate_every=4", "soft_teacher.burn_in_steps=0"]
     overrides += ["soft_teacher.pseudo_cls_th=.999", "soft_teacher.mitigate=True"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # As torchrun sets them.
-    common = {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GROUP_RANK": "0"}
-    common |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    command = [sys.executable, "-c", RANK, str(squares / "tiny.yaml"), str(tmp_path), *overrides]
-    processes = [
-        subprocess.Popen(command, env=os.environ | common | {"RANK": rank, "LOCAL_RANK": rank}) for rank in "01"
-    ]
-    try:
-        assert [process.wait(timeout=120) for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
+    run_two_processes(str(squares / "tiny.yaml"), str(tmp_path), *overrides, program=RANK)
     (memory, adjusted), other = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in "01")
     # Each has seen other images: the averages are equal because they are of both.
     assert [memory, adjusted] == other

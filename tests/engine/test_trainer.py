@@ -6,7 +6,6 @@ import csv
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from two_processes import run_two_processes
 
 from softdet import builders
 from softdet.config import Config, load_config, save_config
@@ -195,16 +195,6 @@ def test_micro_batches_give_the_step_of_the_whole_batch(tiny_config: Callable[..
         torch.testing.assert_close(value, students[1][name], rtol=1e-4, atol=1e-6, msg=name)
 
 
-TWO_PROCESSES = """
-import sys
-from lightning_fabric import Fabric
-from softdet import builders
-from softdet.cli import main as cli
-builders.make_fabric = lambda config: Fabric(accelerator="cpu", devices=2, strategy="ddp")
-cli.main(sys.argv[1:])
-"""
-
-
 def test_two_processes_train_and_test_as_one(squares: Path, tiny_run: Path, tmp_path: Path) -> None:
     overrides = [
         f"model.model_path={RunFolder(tiny_run).best}",  # so that the teacher sees something; BatchNorm is frozen
@@ -217,28 +207,8 @@ def test_two_processes_train_and_test_as_one(squares: Path, tiny_run: Path, tmp_
     alone = make(load_config(squares / "tiny.yaml", [*overrides, f"model.exp_path={tmp_path / 'alone'}"]))
     alone.fit()
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # As torchrun sets them.
-    common = {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GROUP_RANK": "0"}
-    common |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    command = [sys.executable, "-c", TWO_PROCESSES, "train", "--config", str(squares / "tiny.yaml"), *overrides]
-    processes = [
-        subprocess.Popen(
-            [*command, f"model.exp_path={tmp_path / 'both'}"],
-            env=os.environ | common | {"RANK": rank, "LOCAL_RANK": rank},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in "01"
-    ]
-    try:
-        first, second = (process.communicate(timeout=120)[0] for process in processes)
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0]
+    command = ["train", "--config", str(squares / "tiny.yaml"), *overrides]
+    first, second = run_two_processes(*command, f"model.exp_path={tmp_path / 'both'}")
     # The first one speaks for both.
     assert f"{RunFolder(tmp_path / 'both').best}: mAP" in first
     assert "mAP" not in second
