@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from evidence.measure import read_metrics
-from evidence.suggestion import look_over, suggest_images
 from softdet.data.index import Index, load_labeled, load_unlabeled
+from softdet.deploy.suggestion import look_over, suggest_images
 from softdet.engine.detector import load_detector
 from softdet.engine.run import RunFolder
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from evidence.suggestion import Look, look_over, suggest_images
 from softdet.data.index import load_unlabeled
+from softdet.deploy.suggestion import Look, look_over, suggest_images
 from softdet.engine.detector import load_detector
 from softdet.engine.run import RunFolder
 
@@ -58,10 +58,14 @@ def test_images_in_which_nothing_is_seen_are_told_apart_by_what_is_new() -> None
 
 
 def test_the_reason_says_what_was_seen() -> None:
-    (chosen,) = suggest_images([look("a", 0.9, 0.6, 0.1, labels=[1, 1, 0], shaken=0.6)], None, COUNTS, 1)
+    seen = look("a", 0.9, 0.6, 0.7, 0.1, labels=[1, 1, 0, 0], shaken=0.6)
+    (chosen,) = suggest_images([seen], None, torch.tensor([30, 3]), 1)
     assert chosen.reason(("cat", "dog")) == (
-        "2 boxes in doubt (dog 2); 3 boxes that its mirror image doesn't show; 1.00 from the nearest image known"
+        "3 boxes in doubt (dog 2, few labeled; cat 1); 4 boxes that its mirror image doesn't show; "
+        "1.00 from the nearest image known"
     )
+    (chosen,) = suggest_images([look("b", 0.9)], None, COUNTS, 1)
+    assert chosen.reason(("cat", "dog")) == "1 box in doubt (cat 1); 1.00 from the nearest image known"
 
 
 def test_a_detectors_look(tiny_run: Path, squares: Path) -> None:

@@ -28,6 +28,9 @@ _DOUBTFUL = 0.5
 _SHAKEN = 0.5
 # A class with a ninth of the boxes of the mean class counts three times.
 _MOST_RARITY = 3.0
+# With less than half of the mean class's boxes.
+_RARE = 2**0.5
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Suggestion:
         path: the image.
         value: what a label is expected to teach, for comparison within one list alone.
         doubtful: boxes in doubt by class.
+        rare: those classes of which there are few labeled boxes.
         num_shaken: boxes that the mirrored image doesn't show.
         distance: cosine distance to the nearest image that is labeled or was suggested before.
     """
@@ -64,6 +68,7 @@ class Suggestion:
     path: Path
     value: float
     doubtful: Counter[int]
+    rare: frozenset[int]
     num_shaken: int
     distance: float
 
@@ -71,11 +76,18 @@ class Suggestion:
         """Why it's suggested, for people."""
         parts = []
         if self.doubtful:
-            named = ", ".join(f"{class_names[label]} {count}" for label, count in self.doubtful.most_common(3))
-            parts.append(f"{self.doubtful.total()} boxes in doubt ({named})")
+            named = [
+                f"{class_names[label]} {count}{', few labeled' if label in self.rare else ''}"
+                for label, count in self.doubtful.most_common(_MOST_NAMED)
+            ]
+            parts.append(f"{_boxes(self.doubtful.total())} in doubt ({'; '.join(named)})")
         if self.num_shaken:
-            parts.append(f"{self.num_shaken} boxes that its mirror image doesn't show")
+            parts.append(f"{_boxes(self.num_shaken)} that its mirror image doesn't show")
         return "; ".join([*parts, f"{self.distance:.2f} from the nearest image known"])
+
+
+def _boxes(number: int) -> str:
+    return "1 box" if number == 1 else f"{number} boxes"
 
 
 @torch.inference_mode()
@@ -163,7 +175,8 @@ def suggest_images(
         look = looks[best]
         doubtful = Counter(look.labels[look.doubt >= _DOUBTFUL].tolist())
         num_shaken = int((look.shaken >= _SHAKEN).sum())
-        chosen.append(Suggestion(look.path, float(value[best]), doubtful, num_shaken, float(distance[best])))
+        rare = frozenset(label for label in doubtful if rarity[label] > _RARE)
+        chosen.append(Suggestion(look.path, float(value[best]), doubtful, rare, num_shaken, float(distance[best])))
         is_open[best] = False
         distance = torch.minimum(distance, 1 - features @ features[best])
     return chosen
