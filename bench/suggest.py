@@ -85,8 +85,7 @@ def suggested(run: RunFolder, labeled: Index, pool: Index) -> list[str]:
     where: Any = {"device": torch.device("cpu"), "batch_size": 8}
     known = torch.stack([look.feature for look in look_over(detector, labeled.images, **where) if look])
     looks = [look for look in look_over(detector, pool.images, **where) if look]
-    labels = np.concatenate([record.labels for record in labeled.images])
-    counts = torch.from_numpy(np.bincount(labels, minlength=len(labeled.class_names)))
+    counts = torch.from_numpy(labeled.boxes_by_class())
     return [each.path.name for each in suggest_images(looks, known, counts, NUM_SUGGESTIONS)]
 
 

@@ -56,6 +56,11 @@ def test_boxes_become_corners(tmp_path: Path) -> None:
     assert (record.boxes.dtype, record.labels.dtype, record.size) == (np.float32, np.int64, (30, 40))
 
 
+def test_boxes_are_counted_by_class(tmp_path: Path) -> None:
+    assert load_boxes(tmp_path, [box(1, 90), box(1, 3), box(1, 90)]).boxes_by_class().tolist() == [1, 0, 2]
+    assert load_boxes(tmp_path, []).boxes_by_class().tolist() == [0, 0, 0]
+
+
 def test_images_with_gaps_and_text_for_ids_keep_their_own_boxes(tmp_path: Path) -> None:
     images = [image(500), image("b7"), image(2), image("2")]
     annotations = [box("2", 90), box(500, 3), box("b7", 7), box("b7", 3)]

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import typer
 
@@ -38,7 +37,7 @@ def suggest(
     batch_size: BatchSize = 8,
     cpu: Cpu = False,
 ) -> None:
-    """Name the unlabeled images that teach most once they are labeled, each with the reason.
+    """Name the unlabeled images to label next, those the detector is most in doubt about, each with the reason.
 
     Beside the table goes a list of their files, named alike but for .txt, for `softdet pseudo-label`.
     """
@@ -57,9 +56,8 @@ def suggest(
     looks = _looks_at(detector, pool.images, "unlabeled images", device, batch_size)
     if not looks:
         raise DataError(f"{source}: none of its {len(pool)} images can be read")
-    counts = np.bincount(np.concatenate([record.labels for record in labeled.images]), minlength=len(names))
     features = torch.stack([look.feature for look in known]) if known else None
-    chosen = suggest_images(looks, features, torch.from_numpy(counts), number)
+    chosen = suggest_images(looks, features, torch.from_numpy(labeled.boxes_by_class()), number)
     table = out or folder.suggestions
     _write(table, chosen, names)
     for place, each in enumerate(chosen[:_MOST_SHOWN], 1):
@@ -68,7 +66,7 @@ def suggest(
         say(f"     and {len(chosen) - _MOST_SHOWN} more")
     if len(looks) < len(pool):
         say(f"left out: {len(pool) - len(looks)} images that can't be read")
-    say(f"wrote {table} and {_list_beside(table)}: {len(chosen)} of {len(looks)} images, what teaches most first")
+    say(f"wrote {table} and {_list_beside(table)}: {len(chosen)} of {len(looks)} images, the most doubtful first")
     words = ["softdet", "pseudo-label", str(run), str(_list_beside(table)), "--to", "cvat", "--out", "LABELS"]
     say(f"to label them, with the detector's boxes as a start: {shlex.join(words)}")
 

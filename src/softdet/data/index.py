@@ -66,6 +66,11 @@ class Index:
     def __len__(self) -> int:
         return len(self.images)
 
+    def boxes_by_class(self) -> NDArray[np.int64]:
+        """(K,): how many boxes each class has."""
+        labels = [record.labels for record in self.images]
+        return np.bincount(np.concatenate([np.zeros(0, np.int64), *labels]), minlength=len(self.class_names))
+
 
 def read_class_names(path: Path) -> tuple[str, ...]:
     """Read class names from a text file, one a line; empty lines don't count."""

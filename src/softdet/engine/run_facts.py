@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from softdet.data.index import Index, load_labeled, load_unlabeled
 from softdet.engine.comparison import Gain, bootstrap_interval
 from softdet.engine.detector import DetectorCard, read_card
@@ -162,9 +160,7 @@ def _diagnose(
 def _counted(index: Index | None) -> ImageSet | None:
     if index is None:
         return None
-    labels = np.concatenate([np.zeros(0, np.int64), *(record.labels for record in index.images)])
-    counts = np.bincount(labels, minlength=len(index.class_names))
-    return ImageSet(str(index.source), len(index), tuple(counts.tolist()))
+    return ImageSet(str(index.source), len(index), tuple(index.boxes_by_class().tolist()))
 
 
 def _line(run: RunFolder, outcome: dict[str, Any] | None, burn_in: int | None) -> str:

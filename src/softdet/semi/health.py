@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
-import numpy as np
-
 from softdet.data.index import Index
 
 State = Literal["warming up", "healthy", "starving", "exploding", "collapsed"]
@@ -65,9 +63,8 @@ class Knobs(Protocol):
 
 def labeled_density(index: Index) -> LabeledDensity:
     """Count the boxes of labeled images."""
-    labels = [record.labels for record in index.images]
-    counts = np.bincount(np.concatenate(labels), minlength=len(index.class_names)) / len(index)
-    filled = sum(len(each) > 0 for each in labels) / len(index)
+    counts = index.boxes_by_class() / len(index)
+    filled = sum(len(record.labels) > 0 for record in index.images) / len(index)
     return LabeledDensity(float(counts.sum()), filled, dict(zip(index.class_names, counts.tolist(), strict=True)))
 
 
