@@ -19,7 +19,6 @@ def texts(facts: RunFacts) -> str:
         ({"num_steps": 500}, "softdet train --resume"),
         ({"outcome": None}, "soft_teacher.control=true"),
         ({"labeled": ImageSet("", 10, (20, 4))}, "Fewer than 10 labeled boxes to learn from: red (4)"),
-        ({"labeled": ImageSet("", 10, (20, 4))}, "Which images may show them: softdet suggest "),
         ({"valid": ImageSet("", 4, (30, 2))}, "Fewer than 10 validation boxes, so their AP says little: red (2)"),
         ({"interval": (0.2, 0.5)}, "tell the mAP no better than 20 to 50"),
         ({"num_far": 3}, "3 unlabeled images look unlike the labeled ones"),

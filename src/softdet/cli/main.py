@@ -21,7 +21,6 @@ from softdet.cli.predict import predict
 from softdet.cli.prepare import prepare_app
 from softdet.cli.pseudo_label import merge, pseudo_label
 from softdet.cli.report import report
-from softdet.cli.suggest import suggest
 from softdet.cli.train import train
 from softdet.config import Config, describe, json_schema, keys, load_config, markdown
 from softdet.data.index import load_labeled, load_unlabeled
@@ -65,7 +64,6 @@ app.command()(pseudo_label)
 app.command()(merge)
 app.command()(export)
 app.command()(report)
-app.command()(suggest)
 
 
 @app.command()

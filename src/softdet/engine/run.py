@@ -118,11 +118,6 @@ class RunFolder:
         return self.path / "pseudo_labels.jsonl"
 
     @property
-    def suggestions(self) -> Path:
-        """What `softdet suggest` writes: the unlabeled images to label next."""
-        return self.path / "suggestions.csv"
-
-    @property
     def environment(self) -> Path:
         """Versions and the device."""
         return self.path / "environment.json"

@@ -174,9 +174,7 @@ def _about_classes(facts: RunFacts) -> Iterator[Advice]:
         if few:
             yield Advice(
                 "worth",
-                f"Fewer than {_FEW_BOXES} labeled boxes to learn from: {_named(few)}. Label more of them."
-                + " Which images may show them:" * facts.is_semi,
-                f"softdet suggest {facts.path}" if facts.is_semi else "",
+                f"Fewer than {_FEW_BOXES} labeled boxes to learn from: {_named(few)}. Label more of them.",
             )
     if facts.valid and facts.valid.boxes_by_class:
         few = [
