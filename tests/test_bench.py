@@ -253,11 +253,14 @@ def test_means_shares_and_gains_are_those_worked_out_by_hand() -> None:
     ]
     assert share(results, "drawn") == pytest.approx(0.75)
     assert share(results, "drawn", "soft_teacher_seed") == pytest.approx(-0.25)
+    everything_found = [replace(row, AP50=0.9) if row.arm == "soft_teacher" else row for row in full_rows(table)]
+    # The others find .60 and .80.
+    assert share(collect(table, everything_found), "drawn", metric="AP50") == pytest.approx(1.5)
 
     rows = [*full_rows(table), make_row(table, "threshold_0.7", 2, 0.40), make_row(table, "supervised_long", 1, 0.92)]
     content = to_json(collect(table, rows))
     assert content["sets"]["drawn"]["share"] == content["share_mean"] == pytest.approx(0.75)
-    assert content["sets"]["drawn"].keys() == {*table.groups["main"].arms, "share"}
+    assert content["sets"]["drawn"].keys() == {*table.groups["main"].arms, "share", "share_AP50"}
     changes = content["ablations"]["drawn"]
     # On fold 2 alone, where the tuned setting has .44; the mean waits for fold 3.
     assert changes["threshold_0.7"]["AP_gain"] == pytest.approx(-0.04)
@@ -287,8 +290,8 @@ def test_the_tables_show_the_numbers_in_percent() -> None:
     results = collect(table, rows)
     text = accuracy_tables(results)
     assert "| drawn | Soft Teacher, tuned | 44.0 | 46.0 | 45.0 (1.4) | 75.0 | 55.0 | 90.0 |" in text
-    assert "| drawn | +20.0 | -25% | 75% |" in text
-    assert "| mean |  | **-25%** (drawn) | **75%** (drawn) |" in text
+    assert "| drawn | +20.0 | -25% | 75% | 75% |" in text
+    assert "| mean |  | **-25%** (drawn) | **75%** (drawn) | **75%** (drawn) |" in text
     assert "below its control" not in text
     lines = changes_table(results, "control", CONTROL).splitlines()
     assert lines[2:] == [

@@ -139,19 +139,25 @@ def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 def _share_table(results: Results, sets: Sequence[str]) -> str:
     arms = [arm for arm in results.table.groups["main"].arms if arm not in (CONTROL, ALL_LABELS)]
     shares = {arm: {name: share(results, name, arm) for name in sets} for arm in arms}
+    found = {name: share(results, name, metric="AP50") for name in sets}
     lines, small, below = [], [], []
     for name in sets:
         ahead = gain(results.reported(name, ALL_LABELS), results.reported(name, CONTROL))
         gained = gain(results.reported(name, TUNED), results.reported(name, CONTROL))
         small += [name] if ahead is not None and ahead < _SMALL_GAP else []
         below += [name] if gained is not None and gained < 0 else []
-        lines.append([name, _signed(ahead), *(_percent(shares[arm][name]) for arm in arms)])
+        lines.append([name, _signed(ahead), *(_percent(shares[arm][name]) for arm in arms), _percent(found[name])])
     means = []
-    for arm in arms:
-        known = {name: value for name, value in shares[arm].items() if value is not None}
+    for column in (*shares.values(), found):
+        known = {name: value for name, value in column.items() if value is not None}
         means.append(f"**{_percent(fmean(known.values()))}** ({', '.join(known)})" if known else _NOTHING)
     table = markdown_table(
-        ["set", "all labels - control", *(f"share closed by {title(arm)}" for arm in arms)],
+        [
+            "set",
+            "all labels - control",
+            *(f"share closed by {title(arm)}" for arm in arms),
+            f"of the gap in AP50 by {title(TUNED)}",
+        ],
         [*lines, ["mean", "", *means]],
     )
     notes = [f"The gap is under 3 AP on {', '.join(small)}: its shares say little."] if small else []
