@@ -36,12 +36,8 @@ class _Part(BaseModel):
 
 
 class DataSet(_Part):
-    """A set of images: its lists, in which `{fold}` stands for the fold's number, and its own settings.
+    """A set of images: its lists, in which `{fold}` stands for the fold's number, and its own settings."""
 
-    The lists lie in the folder of the set's name, if no other is given: a set may be there at two sizes.
-    """
-
-    folder: str | None = None
     labeled: str
     unlabeled: str
     valid: str = "val.json"
@@ -170,7 +166,7 @@ def resolve(
     settings = _settings(table, job) | {"model.exp_path": str(run)}
     for key in _LISTS:
         if settings.get(key) is not None:
-            settings[key] = str(data / (table.sets[job.set].folder or job.set) / settings[key])
+            settings[key] = str(data / job.set / settings[key])
     if weights is not None and settings.get("basenet.pretrained", True) is True:
         settings["basenet.pretrained"] = str(weights)
     nested: dict[str, dict[str, Any]] = {}
