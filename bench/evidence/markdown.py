@@ -17,7 +17,7 @@ _SMALL_GAP = 0.03
 _NOTHING = "-"
 _TITLES = {
     CONTROL: "supervised control",
-    "soft_teacher_seed": "Soft Teacher, the seed's settings",
+    "soft_teacher_seed": "Soft Teacher, the original's settings",
     TUNED: "Soft Teacher, tuned",
     ALL_LABELS: "all labels",
 }

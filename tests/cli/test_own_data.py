@@ -113,6 +113,10 @@ def test_a_schedule_is_fitted_to_the_hours(
         (["--labeled", "{squares}/train.json"], "--unlabeled is missing"),
         (["--unlabeled", "{squares}/unlabeled"], "--unlabeled without --labeled"),
         (["--valid", "a", "--test", "b", "--config", "c"], "--valid and --test without --labeled"),
+        (
+            ["--labeled", "{squares}/images", "--unlabeled", "{squares}/unlabeled", "data.test=my/test.json"],
+            "data.test=my/test.json beside --labeled, from which the lists are made: give --test my/test.json",
+        ),
         (["--labeled", "nowhere", "--unlabeled", "{squares}/unlabeled"], "nowhere"),
         (["--labeled", "{squares}/train.json", "--unlabeled", "nowhere"], "nowhere"),
         (["--config", "{squares}/tiny.yaml", "--max-hours", "0"], "--max-hours 0: write a number above 0"),

@@ -31,9 +31,9 @@ def test_the_page_names_every_key_with_what_it_may_be() -> None:
     for key in keys():
         section, _, name = key.partition(".")
         (row,) = [line for line in sections[section].splitlines() if line.startswith(f"| `{name}` |")]
-        assert row.count(" | ") == 3
-    assert "| `which` | `Adam`, `AdamW`, `SGD` | `Adam` | SGD has momentum .9. |" in markdown()
-    assert "| `batch_size` | whole number at least 1 or `auto` | `8` |" in markdown()
+        assert row.count(" | ") == 4
+    assert "| `which` | `Adam`, `AdamW`, `SGD` | `Adam` | `AdamW` | SGD has momentum .9. |" in markdown()
+    assert "| `batch_size` | whole number at least 1 or `auto` | `8` | `auto` |" in markdown()
 
 
 def refusals(schema: dict[str, Any], value: Any, root: dict[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,14 @@ from softdet.config import Config
 from softdet.data.prepare import prepare
 from softdet.engine.run import RunFolder
 from softdet.errors import ConfigError, DataError, SoftdetError
+
+# The lists that are made, and the options that say of what.
+_OPTIONS = {
+    "data.train": "--labeled",
+    "data.unlabeled": "--unlabeled",
+    "data.valid": "--valid",
+    "data.test": "--test",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +44,14 @@ def own_data(
     valid: Path | None,
     test: Path | None,
     group_by: str | None,
+    overrides: Sequence[str] = (),
     *,
     supervised: bool,
 ) -> OwnData | None:
     """What was named, if anything.
 
     Raises:
-        ConfigError: something without which the rest is of no use is missing.
+        ConfigError: something without which the rest is of no use is missing, or a list is named that would be made.
     """
     if labeled is None:
         names = {"--unlabeled": unlabeled, "--valid": valid, "--test": test, "--group-by": group_by}
@@ -57,6 +66,13 @@ def own_data(
             "--unlabeled is missing: Soft Teacher learns from unlabeled images, a folder of them will do. To train on "
             "the labeled ones alone, add --supervised."
         )
+    for change in overrides:
+        key, _, value = change.partition("=")
+        if key in _OPTIONS:
+            raise ConfigError(
+                f"{change} beside --labeled, from which the lists are made: give {_OPTIONS[key]} {value}. Lists of "
+                "your own go beside --config, all of them."
+            )
     return OwnData(labeled, unlabeled, valid, test, group_by)
 
 

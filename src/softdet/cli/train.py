@@ -87,7 +87,7 @@ def train(
     ] = False,
 ) -> None:
     """Train, then test the best detector on the validation images."""
-    own = own_data(labeled, unlabeled, valid, test, group_by, supervised=supervised)
+    own = own_data(labeled, unlabeled, valid, test, group_by, overrides or (), supervised=supervised)
     check_hours(max_hours)
     if resume is not None:
         if config or overrides or supervised or overwrite or own or out or dry_run or max_hours:

@@ -7,15 +7,16 @@ from typing import Any
 
 from softdet.config.auto import AUTO
 from softdet.config.explain import plain
+from softdet.config.load import default_config, load_config
 from softdet.config.schema import Config
 
 _HEAD = """\
 # Every key of the config
 
 Made by `softdet explain --markdown`; don't edit it. Keys are set in a YAML file (`--config`) or on the command line
-(`section.key=value`). What is left out has the default below. `configs/default.yaml`, which `softdet train --labeled
-... --unlabeled ...` takes, leaves nearly all that may be `auto` to be derived from the images and the device; the run
-prints what it became and why.
+(`section.key=value`). What a config leaves out has the default. `softdet train --labeled ... --unlabeled ...` takes
+`configs/default.yaml`; the next column has the values that differ there. `auto` is derived from the images and the
+device, and the run prints what it became and why.
 """
 _LIMITS = {"minimum": "at least {}", "exclusiveMinimum": "above {}", "maximum": "at most {}", "multipleOf": "in {}s"}
 _KINDS = {"integer": "whole number", "number": "number", "boolean": "True or False"}
@@ -25,15 +26,20 @@ def markdown() -> str:
     """The page `docs/config.md`."""
     schema = Config.model_json_schema()
     parts = [_HEAD]
+    shipped = load_config(default_config())
     for section in schema["properties"]:
         entry = schema["$defs"][_definition(schema, section)]
         parts.append(
-            f"## {section}\n\n{entry['description']}\n\n| key | may be | default | what it does |\n|---|---|---|---|"
+            f"## {section}\n\n{entry['description']}\n\n"
+            "| key | may be | default | with `--labeled` | what it does |\n|---|---|---|---|---|"
         )
         model: Any = Config.model_fields[section].annotation
         for name, field in model.model_fields.items():
             default = "must be given" if field.is_required() else f"`{_default(field.default)}`"
-            row = (f"`{name}`", _allowed(entry["properties"][name]), default, str(field.description))
+            value = getattr(getattr(shipped, section), name)
+            # The lists in it are only examples.
+            own = "" if value == field.default or section == "data" else f"`{_default(value)}`"
+            row = (f"`{name}`", _allowed(entry["properties"][name]), default, own, str(field.description))
             parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
         parts.append("")
     return "\n".join(parts)

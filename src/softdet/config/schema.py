@@ -173,7 +173,8 @@ class SoftTeacherConfig(_Section):
     pseudo_cls_th: Share | Literal["auto"] = Field(
         0.9,
         description="Teach the class of the teacher's boxes above this score. auto: for each class the score at which "
-        "the teacher finds as many boxes an image as the labels hold.",
+        "the teacher finds as many boxes an image as the labels hold. With class_targets=dense it only chooses the "
+        "boxes whose place is taught, and what the class loss is divided by.",
     )
     class_targets: Literal["hard", "soft", "dense", "any", "none"] = Field(
         "hard",
@@ -209,7 +210,7 @@ class SoftTeacherConfig(_Section):
     background: Literal["soft", "ignore", "none"] = Field(
         "soft",
         description="soft: background weighs 1 - the teacher's highest score there; ignore: anchors near doubtful "
-        "boxes are left out; none: all of it is believed.",
+        "boxes are left out; none: all of it is believed. Not asked with class_targets=dense or none.",
     )
     doubtful_th: Share = Field(0.3, description="For background=ignore: the lowest score of a doubtful box.")
     box_reliability: Literal["cluster", "anchors", "none"] = Field(
@@ -221,7 +222,9 @@ class SoftTeacherConfig(_Section):
         None, description="Largest box uncertainty that still teaches; left out: read off the teacher's recent boxes."
     )
     empty_image_weight: Share = Field(
-        0.0, description="Weight of an unlabeled image without any pseudo box: pure background teaches to see nothing."
+        0.0,
+        description="Weight of the class loss of an unlabeled image without any pseudo box: pure background teaches to "
+        "see nothing. Not asked with class_targets=dense or none.",
     )
     weak_scale: Annotated[ScaleRange, AfterValidator(check_weak_scale)] = Field(
         (0.8, 1.0), description="Scale of the teacher's view; at most 1, so that it never crops."
