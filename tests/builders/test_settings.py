@@ -70,7 +70,7 @@ def test_passes_that_were_written_down_win(tiny_config: Callable[..., Config]) -
     config = tiny_config("params.iterations=auto", "params.epoch=5")
     assert decide(config, builders.load_data(config), fabric()).config.params.iterations == 10
     config = tiny_config("params.iterations=auto")
-    assert decide(config, builders.load_data(config), fabric()).config.params.iterations == 1500
+    assert decide(config, builders.load_data(config), fabric()).config.params.iterations == 3500
 
 
 def test_weights_to_start_from_bring_their_architecture(tiny_config: Callable[..., Config], tiny_run: Path) -> None:

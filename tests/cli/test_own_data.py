@@ -101,10 +101,10 @@ def test_a_schedule_is_fitted_to_the_hours(
     assert softdet("train", *folders, "--out", tmp_path / "run", "--dry-run", *limit, *changes) == 0
     out = capsys.readouterr().out
     found = re.search(
-        r"^params\.iterations +(\d+) += 2,?100 would take longer than --max-hours 0.001$", out, re.MULTILINE
+        r"^params\.iterations +(\d+) += 4,?100 would take longer than --max-hours 0.001$", out, re.MULTILINE
     )
     assert found
-    assert 10 <= int(found[1]) < 2100
+    assert 10 <= int(found[1]) < 4100
 
 
 @pytest.mark.parametrize(
