@@ -15,8 +15,8 @@ _HEAD = """\
 
 Made by `softdet explain --markdown`; don't edit it. Keys are set in a YAML file (`--config`) or on the command line
 (`section.key=value`). What a config leaves out has the default. `softdet train --labeled ... --unlabeled ...` takes
-`configs/default.yaml`; the next column has the values that differ there. `auto` is derived from the images and the
-device, and the run prints what it became and why.
+`configs/default.yaml`, and the column "own images" has the values that differ there. `auto` is derived from the images
+and the device, and the run prints what it became and why.
 """
 _LIMITS = {"minimum": "at least {}", "exclusiveMinimum": "above {}", "maximum": "at most {}", "multipleOf": "in {}s"}
 _KINDS = {"integer": "whole number", "number": "number", "boolean": "True or False"}
@@ -31,7 +31,7 @@ def markdown() -> str:
         entry = schema["$defs"][_definition(schema, section)]
         parts.append(
             f"## {section}\n\n{entry['description']}\n\n"
-            "| key | may be | default | with `--labeled` | what it does |\n|---|---|---|---|---|"
+            "| key | may be | default | own images | what it does |\n|---|---|---|---|---|"
         )
         model: Any = Config.model_fields[section].annotation
         for name, field in model.model_fields.items():
