@@ -68,9 +68,9 @@ def own_data(
         )
     for change in overrides:
         key, _, value = change.partition("=")
-        if key in _OPTIONS:
+        if option := _OPTIONS.get(key.strip()):
             raise ConfigError(
-                f"{change} beside --labeled, from which the lists are made: give {_OPTIONS[key]} {value}. Lists of "
+                f"{change} beside --labeled, from which the lists are made: give {option} {value.strip()}. Lists of "
                 "your own go beside --config, all of them."
             )
     return OwnData(labeled, unlabeled, valid, test, group_by)

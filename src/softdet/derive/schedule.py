@@ -3,7 +3,7 @@
 Semi-supervised learning starts when labeled images alone teach little more; before that, a teacher that lags behind
 holds the student back (docs/decisions.md, "Real sets"). Measured, all with 8 labeled images a step: a burn-in of 600
 steps for raccoon (15 images, one class), 1,000 for cards (30, six), 800 for fod (112, six); and 4,000 steps in all for
-raccoon, 4,800 for cards, to whose end both Soft Teacher and its control still gain.
+raccoon, 4,800 for cards, since 2,000 and 2,400 were too few for their controls.
 """
 
 from __future__ import annotations
