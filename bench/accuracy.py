@@ -21,7 +21,7 @@ import torch
 from evidence.markdown import update_markdown
 from evidence.measure import is_finished, measure, num_steps, read_metrics
 from evidence.plot import plot_gains
-from evidence.results import TUNED, collect, digest_of, stale_rows, to_json
+from evidence.results import collect, digest_of, stale_rows, to_json
 from evidence.rows import Row, append_row, find_row, read_rows
 from evidence.runs import Place, Task, make_runs
 from evidence.table import Group, Job, Table, jobs_of, load_table, resolve
@@ -181,7 +181,7 @@ def write_report(table: Table, files: Files) -> str:
     results = collect(table, rows)
     write_json(files.docs / "results.json", to_json(results))
     update_markdown(files.docs / "results.md", results)
-    drawn = (plot_gains(results, group, TUNED) for group in GROUPS_OF_CHANGES)
+    drawn = (plot_gains(results, group) for group in GROUPS_OF_CHANGES)
     write_plots(files.docs / "images", [plot for plot in drawn if plot is not None])
     done = f"{len(rows)} rows; results.json and the tables of results.md in {files.docs} are up to date"
     return "\n".join([*stale_rows(table, rows), done])

@@ -22,8 +22,6 @@ from evidence.markdown import (
 )
 from evidence.plot import plot_gains
 from evidence.results import (
-    CONTROL,
-    TUNED,
     arms_served,
     collect,
     digest_of,
@@ -56,7 +54,10 @@ groups:
       soft_teacher_seed: {tuned: false, change: {soft_teacher.pseudo_cls_th: 0.9}}
       soft_teacher: {}
       all_labels: {change: {soft_teacher.enabled: false, data.train: train.json}}
-  control: {folds: [1], arms: {supervised_long: {change: {soft_teacher.enabled: false}, times: {params.iterations: 2}}}}
+  control:
+    against: supervised
+    folds: [1]
+    arms: {supervised_long: {change: {soft_teacher.enabled: false}, times: {params.iterations: 2}}}
   ablation:
     folds: [2, 3]
     arms:
@@ -114,6 +115,28 @@ def test_arms_differ_only_where_they_say_so() -> None:
     assert [job.seed for job in jobs_of(table) if job.arm == "supervised"] == [10, 11, 12]
 
 
+def test_a_group_may_be_against_a_shorter_run_of_its_own() -> None:
+    groups = yaml.safe_load(TABLE)["groups"]
+    arms = {"short": {}, **groups["ablation"]["arms"]}
+    groups["ablation"] |= {"against": "short", "times": {"params.iterations": 0.5}, "arms": arms}
+    table = make_table(groups=groups)
+    steps = {arm: resolve(table, Job("drawn", arm, 2, 11)).params.iterations for arm in ("soft_teacher", *arms)}
+    assert steps == {"soft_teacher": 150, "short": 75, "threshold_0.5": 75, "threshold_0.7": 75}
+    rows = [make_row(table, "short", fold, 0.30) for fold in (2, 3)]
+    rows += [make_row(table, "threshold_0.7", fold, ap) for fold, ap in ((2, 0.28), (3, 0.30))]
+    results = collect(table, [*full_rows(table), *rows])
+    lines = ablation_table(results).splitlines()
+    assert lines[2] == "| **none (short)** | 30.0, 30.0 | 30.0 |  |"
+    assert lines[3:] == [
+        "| threshold 0.5 (no change on drawn) | 30.0, 30.0 | 30.0 | +0.0 |",
+        "| threshold 0.7 | 28.0, 30.0 | 29.0 | -1.0 |",
+    ]
+    assert to_json(results)["ablations"]["drawn"]["threshold_0.7"]["AP_gain"] == pytest.approx(-0.01)
+    plot = plot_gains(results, "ablation")
+    assert plot is not None
+    assert plot.alt == "AP gained: threshold 0.7 on drawn -1.0"
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -122,6 +145,7 @@ def test_arms_differ_only_where_they_say_so() -> None:
         ({"sets": {"drawn": {"labeled": "a", "unlabeled": "b", "settings": {}}}}, "no params.iterations"),
         ({"neutral": {"soft_teacher.old": 1}}, "there are no such keys"),
         ({"seeed": 1}, "seeed"),
+        ({"groups": {"main": {"folds": [1], "arms": {"a": {}}}, "search": {"folds": [1], "arms": {}}}}, "none of its"),
         ({"groups": {"main": {"folds": [1], "sets": ["none"], "arms": {"a": {}}}}}, "['none']"),
         (
             {"groups": {name: {"folds": [1], "arms": {"a": {}}} for name in ("main", "control")}},
@@ -292,13 +316,13 @@ def test_the_tables_show_the_numbers_in_percent() -> None:
     assert "| drawn | +20.0 | -25% | 75% | 75% |" in text
     assert "| mean |  | **-25%** (drawn) | **75%** (drawn) | **75%** (drawn) |" in text
     assert "below its control" not in text
-    lines = changes_table(results, "control", CONTROL).splitlines()
+    lines = changes_table(results, "control").splitlines()
     assert lines[2:] == [
         "| drawn | **supervised control** | 90.0 | 120.0 |  |",
         "| drawn | supervised long | 92.0 | 122.0 | +2.0 |",
     ]
-    assert changes_table(results, "search", TUNED) == "Not run yet.", "the table has no such group"
-    assert "| threshold 0.5 (tuned on drawn) | 44.0, 46.0 | 45.0 | +0.0 |" in ablation_table(results)
+    assert changes_table(results, "search") == "Not run yet.", "the table has no such group"
+    assert "| threshold 0.5 (no change on drawn) | 44.0, 46.0 | 45.0 | +0.0 |" in ablation_table(results)
     assert "| threshold 0.7 | 40.0, - | - | - |" in ablation_table(results)
     worse = collect(table, [replace(row, AP=0.2) if row.arm == "soft_teacher" else row for row in rows])
     assert "Tuned Soft Teacher is below its control on drawn." in accuracy_tables(worse)
@@ -309,12 +333,12 @@ def test_the_tables_show_the_numbers_in_percent() -> None:
 def test_the_plot_says_what_each_change_gains_and_leaves_out_what_has_not_run() -> None:
     table = make_table()
     rows = [make_row(table, "threshold_0.7", 2, 0.40), make_row(table, "threshold_0.7", 3, 0.44)]
-    plot = plot_gains(collect(table, [*full_rows(table), *rows]), "ablation", TUNED)
+    plot = plot_gains(collect(table, [*full_rows(table), *rows]), "ablation")
     assert plot is not None
     assert plot.alt == "AP gained: threshold 0.7 on drawn -3.0"
     assert "threshold 0.5" not in plot.svg, "it is the tuned setting itself"
-    assert plot_gains(collect(table, rows), "ablation", TUNED) is None, "nothing to compare with"
-    assert plot_gains(collect(table, rows), "search", TUNED) is None, "the table has no such group"
+    assert plot_gains(collect(table, rows), "ablation") is None, "nothing to compare with"
+    assert plot_gains(collect(table, rows), "search") is None, "the table has no such group"
 
 
 def test_only_what_stands_between_the_markers_changes() -> None:

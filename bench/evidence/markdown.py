@@ -34,8 +34,8 @@ def update_markdown(path: Path, results: Results) -> None:
     text = path.read_text(encoding="utf-8")
     for name, body in (
         ("accuracy", accuracy_tables(results)),
-        ("control", changes_table(results, "control", CONTROL)),
-        ("search", changes_table(results, "search", TUNED)),
+        ("control", changes_table(results, "control")),
+        ("search", changes_table(results, "search")),
         ("ablation", ablation_table(results)),
     ):
         text = replace_between(text, name, body, str(path))
@@ -82,17 +82,17 @@ def accuracy_tables(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def changes_table(results: Results, group_name: Group, start: str) -> str:
+def changes_table(results: Results, group_name: Group) -> str:
     """What the arms of a group make of the arm that they change, on the group's folds.
 
     Args:
         results: of all runs.
         group_name: a group of one change each; the table may lack it.
-        start: the arm that they change.
     """
     group = results.table.groups.get(group_name)
     if group is None:
         return markdown_table([], [])
+    start = group.against
     lines = []
     for name in group.sets or results.table.sets:
         if any(results.of(name, arm) for arm in group.arms):
@@ -110,16 +110,19 @@ def changes_table(results: Results, group_name: Group, start: str) -> str:
 def ablation_table(results: Results) -> str:
     """What one change each makes of the tuned setting."""
     group = results.table.groups["ablation"]
+    start = group.against
     sets = list(group.sets or results.table.sets)
     folds = _listed(group.folds)
     if not any(results.of(name, arm) for name in sets for arm in group.arms):
         return markdown_table([], [])
     head = ["change", *(f"{name}: {what}" for name in sets for what in (f"fold {folds}", "mean", "gain"))]
-    lines = [["**none (tuned)**", *(cell for name in sets for cell in _ablated(results, name, TUNED))]]
+    lines = [[f"**none ({title(start)})**", *(cell for name in sets for cell in _ablated(results, name, start, start))]]
     for arm in group.arms:
-        cells = [cell for name in sets for cell in _ablated(results, name, arm)]
-        same = [name for name in sets if _is_tuned(results, name, arm)]
-        mark = f" (tuned on {', '.join(same)})" if same else ""
+        if arm == start:
+            continue
+        cells = [cell for name in sets for cell in _ablated(results, name, arm, start)]
+        same = [name for name in sets if _is_no_change(results, name, arm, start)]
+        mark = f" (no change on {', '.join(same)})" if same else ""
         lines.append([title(arm) + mark, *cells])
     return markdown_table(head, lines)
 
@@ -169,17 +172,17 @@ def _ap_and_ap50(rows: Sequence[Row]) -> list[str]:
     return [_mean([row.AP for row in rows]), _mean([row.AP50 for row in rows])]
 
 
-def _ablated(results: Results, name: str, arm: str) -> list[str]:
+def _ablated(results: Results, name: str, arm: str, start: str) -> list[str]:
     folds = results.table.groups["ablation"].folds
     rows = results.reported(name, arm)
-    gained = "" if arm == TUNED else _signed(gain(rows, results.reported(name, TUNED)))
+    gained = "" if arm == start else _signed(gain(rows, results.reported(name, start)))
     return [", ".join(_of_fold(results.of(name, arm), fold) for fold in folds), _mean([row.AP for row in rows]), gained]
 
 
-def _is_tuned(results: Results, name: str, arm: str) -> bool:
+def _is_no_change(results: Results, name: str, arm: str, start: str) -> bool:
     table = results.table
     fold = table.groups["ablation"].folds[0]
-    jobs = (Job(name, each, fold, table.seed) for each in (arm, TUNED))
+    jobs = (Job(name, each, fold, table.seed) for each in (arm, start))
     return len({digest_of(table, job) for job in jobs}) == 1
 
 

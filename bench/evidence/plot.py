@@ -10,13 +10,12 @@ from evidence.table import Group
 from softdet.report.style import CYCLE, INK, Plot, figure, finished
 
 
-def plot_gains(results: Results, group_name: Group, start: str) -> Plot | None:
+def plot_gains(results: Results, group_name: Group) -> Plot | None:
     """Draw how far each arm of a group is from the arm that it changes: each fold a point, their mean a bar.
 
     Args:
         results: of all runs.
         group_name: a group of one change each.
-        start: the arm that they change.
 
     Returns:
         None where no arm of the group has run.
@@ -24,6 +23,7 @@ def plot_gains(results: Results, group_name: Group, start: str) -> Plot | None:
     group = results.table.groups.get(group_name)
     if group is None:
         return None
+    start = group.against
     gains = {
         (arm, name): gained
         for arm in group.arms

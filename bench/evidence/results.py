@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from evidence.rows import Row
-from evidence.table import Job, Table, arms_on, config_digest, group_of, resolve
+from evidence.table import Group, Job, Table, arms_on, config_digest, resolve
 
 CONTROL, TUNED, ALL_LABELS = "supervised", "soft_teacher", "all_labels"
 _OF_A_RUN = ("fold", "seed", "AP", "AP50", "AP75", "AP_agnostic", "steps", "digest", "commit")
@@ -132,18 +132,21 @@ def to_json(results: Results) -> dict[str, Any]:
         "sets": sets,
         "share_mean": _mean(list(shares.values())),
         "share_mean_over": list(shares),
-        "ablations": _changes(results, "ablation", TUNED),
-        "control_checks": _changes(results, "control", CONTROL),
-        "search": _changes(results, "search", TUNED),
+        "ablations": _changes(results, "ablation"),
+        "control_checks": _changes(results, "control"),
+        "search": _changes(results, "search"),
     }
 
 
-def _changes(results: Results, group: Any, start: str) -> dict[str, Any]:
+def _changes(results: Results, name: Group) -> dict[str, Any]:
     """Each arm of a group with what it gains over the arm that it changes, on the group's folds."""
     changes: dict[str, Any] = {}
+    group = results.table.groups.get(name)
+    if group is None:
+        return changes
     for set_name, arm in results.rows:
-        if group_of(results.table, arm) == group:
-            gained = gain(results.of(set_name, arm), on_folds_of(results, set_name, start, arm))
+        if arm in group.arms:
+            gained = gain(results.of(set_name, arm), on_folds_of(results, set_name, group.against, arm))
             changes.setdefault(set_name, {})[arm] = summarize(results, set_name, arm) | {"AP_gain": _rounded(gained)}
     return changes
 

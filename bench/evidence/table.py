@@ -55,10 +55,19 @@ class Arm(_Part):
 
 
 class ArmGroup(_Part):
-    """Arms that answer one question, with the folds and sets they run on; no sets means all."""
+    """Arms that answer one question.
 
+    Attributes:
+        against: the arm that theirs change and are compared with; says nothing in `main`.
+        folds, sets: what they run on; no sets means all.
+        times: keys that each of them multiplies, besides its own.
+        arms: by name.
+    """
+
+    against: str = "soft_teacher"
     folds: tuple[int, ...]
     sets: tuple[str, ...] | None = None
+    times: dict[str, float] = {}
     arms: dict[str, Arm]
 
 
@@ -108,6 +117,9 @@ def load_table(path: Path) -> Table:
     unknown = {name for group in table.groups.values() for name in group.sets or ()} - table.sets.keys()
     if unknown:
         raise ConfigError(f"{path}: groups name the sets {sorted(unknown)}; there are {list(table.sets)}")
+    for group_name, group in table.groups.items():
+        if group_name != "main" and group.against not in names:
+            raise ConfigError(f"{path}: {group_name} is against {group.against}, which is none of its arms: {names}")
     for part in (table.every_tuned, *(data_set.tuned for data_set in table.sets.values())):
         if shared := [key for key in part if not key.startswith("soft_teacher.")]:
             raise ConfigError(f"{path}: {shared} under tuned; what the control has too goes under settings")
@@ -210,7 +222,7 @@ def _settings(table: Table, job: Job) -> Settings:
     }
     tuned = {**table.every_tuned, **data_set.tuned} if arm.tuned else {}
     settings = {**lists, **table.every_run, **data_set.settings, **tuned, **arm.change}
-    for key, factor in arm.times.items():
+    for key, factor in (*table.groups[group].times.items(), *arm.times.items()):
         if key not in settings:
             raise ConfigError(f"{job}: {key} is to be multiplied, so the table must give it")
         settings[key] = float(settings[key]) * factor
