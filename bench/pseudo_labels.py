@@ -68,17 +68,16 @@ def look(detector: Detector, sample: Sample) -> NDArray[np.float64]:
     found = suppress(before, NMS_IOU)
     again = candidates(mirrored, size, score_threshold=MIN_SCORE, top_k=TOP_K)[0].boxes
     again = torch.stack([size[1] - again[:, 2], again[:, 1], size[1] - again[:, 0], again[:, 3]], 1)
-    if len(found) == 0 or len(sample.targets) == 0 or len(again) == 0:
-        nothing = np.zeros(len(found))
-        return np.stack([nothing, nothing, nothing, 1 - found.scores.numpy(), nothing, nothing], 1)
-    iou, nearest = box_iou(found.boxes, sample.targets.boxes).max(1)
+    # A box without area overlaps nothing, so that there is a nearest one where nothing was labeled or found again.
+    nowhere, no_class = torch.zeros(1, 4), torch.tensor([-1])
+    iou, nearest = box_iou(found.boxes, torch.cat([sample.targets.boxes, nowhere])).max(1)
     signs = (
         cluster_uncertainty(found, before),
         anchor_uncertainty(found, output, 0),
-        1 - box_iou(found.boxes, again).amax(1),
+        1 - box_iou(found.boxes, torch.cat([again, nowhere])).amax(1),
         1 - found.scores,
     )
-    right = sample.targets.labels[nearest] == found.labels
+    right = torch.cat([sample.targets.labels, no_class])[nearest] == found.labels
     return torch.stack([*signs, iou, right.float()], 1).double().numpy()
 
 

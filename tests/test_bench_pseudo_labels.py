@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from softdet.data.datasets import ImageDataset
 from softdet.data.index import load_labeled
 from softdet.engine.detector import Detector, load_detector
 from softdet.models.retinanet import RetinaNet
-from softdet.structures import DenseOutput
+from softdet.structures import DenseOutput, Targets
 
 
 class Mirror(torch.nn.Module):
@@ -47,6 +48,17 @@ def test_true_boxes_are_on_their_objects_and_where_their_mirror_image_has_them(t
     assert signs["score"] == pytest.approx(1 - torch.tensor(3.0).sigmoid().item())
     assert rows[:, -2] == pytest.approx(1)
     assert sorted(rows[:, -1]) == sorted((sample.targets.labels == 0).tolist())
+
+
+def test_where_no_object_is_labeled_a_box_keeps_its_signs_and_is_on_none(tiny_run: Path, squares: Path) -> None:
+    card = load_detector(tiny_run / "weights" / "last.safetensors").card
+    sample = ImageDataset(load_labeled(squares / "valid.json").images, (64, 64), "letterbox")[0]
+    sample.image[:, 0, 0], sample.image[:, 0, -1] = 255, 0
+    model: RetinaNet = Mirror(sample.targets.boxes + torch.tensor([0.0, 0, 3, 0]))  # type: ignore[assignment]
+    labeled = look(Detector(model, card), sample)
+    rows = look(Detector(model, card), replace(sample, targets=Targets.empty()))
+    assert (rows[:, :-2] == labeled[:, :-2]).all()
+    assert (rows[:, -2:] == 0).all()
 
 
 def test_the_lines_are_those_worked_by_hand() -> None:
