@@ -137,6 +137,16 @@ def test_a_group_may_be_against_a_shorter_run_of_its_own() -> None:
     assert plot.alt == "AP gained: threshold 0.7 on drawn -1.0"
 
 
+def test_an_arm_may_run_on_folds_of_its_own() -> None:
+    groups = yaml.safe_load(TABLE)["groups"]
+    groups["control"]["arms"]["supervised_long"]["folds"] = [1, 2]
+    table = make_table(groups=groups)
+    assert [job.fold for job in jobs_of(table) if job.arm == "supervised_long"] == [1, 2]
+    rows = [make_row(table, "supervised_long", fold, 0.30 + 0.01 * fold) for fold in (1, 2)]
+    line = changes_table(collect(table, [*full_rows(table), *rows]), "control").splitlines()[-1]
+    assert line.startswith("| drawn | supervised long (folds 1, 2) | 31.5 |"), line
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -102,7 +102,9 @@ def changes_table(results: Results, group_name: Group) -> str:
                 rows, same_folds = results.of(name, arm), on_folds_of(results, name, start, arm)
                 # On some sets an arm may be no change at all.
                 if [row.digest for row in rows] != [row.digest for row in same_folds]:
-                    lines.append([name, title(arm), *_ap_and_ap50(rows), _signed(gain(rows, same_folds))])
+                    own = [row.fold for row in rows] if group.arms[arm].folds else []
+                    mark = f" (folds {_listed(own)})" if own else ""
+                    lines.append([name, title(arm) + mark, *_ap_and_ap50(rows), _signed(gain(rows, same_folds))])
     folds = _listed(group.folds)
     return markdown_table(["set", "arm", f"AP on fold {folds}", "AP50", f"against {title(start)}"], lines)
 

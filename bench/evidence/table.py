@@ -47,11 +47,15 @@ class DataSet(_Part):
 
 
 class Arm(_Part):
-    """What one arm changes: keys that it sets, keys that it multiplies, and whether it has the tuned setting."""
+    """What one arm changes: keys that it sets, keys that it multiplies, and whether it has the tuned setting.
+
+    It runs on the group's folds unless it names its own.
+    """
 
     change: Settings = {}
     times: dict[str, float] = {}
     tuned: bool = True
+    folds: tuple[int, ...] | None = None
 
 
 class ArmGroup(_Part):
@@ -69,6 +73,11 @@ class ArmGroup(_Part):
     sets: tuple[str, ...] | None = None
     times: dict[str, float] = {}
     arms: dict[str, Arm]
+
+    def folds_of(self, arm: str) -> tuple[int, ...]:
+        """The folds that one of the arms runs on."""
+        own = self.arms[arm].folds
+        return self.folds if own is None else own
 
 
 class Table(_Part):
@@ -142,17 +151,16 @@ def jobs_of(table: Table, seed: int | None = None) -> Iterator[Job]:
     first = table.seed if seed is None else seed
     for group in table.groups.values():
         for set_name in group.sets or table.sets:
-            for fold in group.folds:
+            for fold in sorted({fold for arm in group.arms for fold in group.folds_of(arm)}):
                 for arm in group.arms:
-                    yield Job(set_name, arm, fold, first + fold - 1)
+                    if fold in group.folds_of(arm):
+                        yield Job(set_name, arm, fold, first + fold - 1)
 
 
 def arms_on(table: Table, set_name: str, fold: int) -> list[str]:
     """The arms that run on a fold of a set."""
-    groups = [
-        group for group in table.groups.values() if fold in group.folds and set_name in (group.sets or table.sets)
-    ]
-    return [arm for group in groups for arm in group.arms]
+    groups = [group for group in table.groups.values() if set_name in (group.sets or table.sets)]
+    return [arm for group in groups for arm in group.arms if fold in group.folds_of(arm)]
 
 
 def group_of(table: Table, arm: str) -> Group | None:

@@ -115,7 +115,7 @@ def rehearse(config: Config, data: Data, fabric: Fabric) -> Measured:
         burn_in = min(count_burn_in(config, trainer.num_steps), trainer.num_steps)
         kinds = range(min(_STEPS, burn_in)), range(burn_in, min(burn_in + _STEPS, trainer.num_steps))
         (supervised, load), (semi, load_semi) = (
-            trainer.rehearse(steps) if len(steps) else (0.0, 0.0) for steps in kinds
+            _fastest(trainer.rehearse(steps) if len(steps) else []) for steps in kinds
         )
         labeled, unlabeled = batch_sizes(config, fabric.world_size)
         loading = load / labeled if len(kinds[0]) else load_semi / (labeled + unlabeled)
@@ -132,6 +132,12 @@ def rehearse(config: Config, data: Data, fabric: Fabric) -> Measured:
         loading = 0.0
     measured = Measured(supervised, semi, evaluation, memory, loading, pieces)
     return fabric.broadcast(measured)
+
+
+def _fastest(seconds: list[tuple[float, float]]) -> tuple[float, float]:
+    """The fastest step and the fastest loading of some; 0 and 0 of none."""
+    computed, waited = zip(*seconds, strict=True) if seconds else ((0.0,), (0.0,))
+    return min(computed), min(waited)
 
 
 def phases_of(config: Config, data: Data, measured: Measured) -> list[Phase]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
 from collections.abc import Callable
@@ -49,6 +50,8 @@ def make_fabric(config: Config) -> Fabric:
     ids = (config.cuda.gpu_id,) if isinstance(config.cuda.gpu_id, int) else config.cuda.gpu_id
     if device.type != "cuda":
         return Fabric(accelerator=device.type, devices=1, precision="32-true")
+    # Fabric advises TF32 for matrix products; the convolutions, which are all of the work here, have it already.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     if max(ids) >= torch.cuda.device_count():
         raise ConfigError(f"cuda.gpu_id = {config.cuda.gpu_id}: this machine has {torch.cuda.device_count()} GPUs")
     parallel = len(ids) > 1 or config.cuda.num_nodes > 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import starmap
+from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
 import numpy as np
@@ -169,8 +171,7 @@ def _load(
     collate: Callable[[Sequence[tuple[Sample, int]]], _Batch],
     num_workers: int,
 ) -> Iterator[_Batch]:
-    # Forking a process that runs torch's threads can hang; a spawned worker starts clean on every system.
-    context = "spawn" if num_workers else None
+    context = _clean_processes() if num_workers else None
     return iter(
         DataLoader(
             _Placed(images),
@@ -181,6 +182,19 @@ def _load(
             worker_init_fn=_leave_interrupts if num_workers else None,
         )
     )
+
+
+def _clean_processes() -> BaseContext:
+    """How loader processes are started: forking one that runs torch's threads can hang, so never from this process.
+
+    Where the system has it, from a server that has imported torch once: a spawned worker imports it anew, and a run
+    starts four of them and more.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _leave_interrupts(worker: int) -> None:

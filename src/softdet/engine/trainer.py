@@ -158,19 +158,19 @@ class Trainer:
             watch.lap()
         return True
 
-    def rehearse(self, steps: range) -> tuple[float, float]:
-        """The seconds of the fastest of some steps, and of loading its images; the state is worth nothing afterwards.
+    def rehearse(self, steps: range) -> list[tuple[float, float]]:
+        """Seconds of each of some steps: its own, and of waiting for its images; the state is worth nothing afterwards.
 
         Args:
             steps: of one kind, as they would come in the run.
         """
-        computed, loaded, watch = [], [], Stopwatch()
+        seconds, watch = [], Stopwatch()
         with ProgressLine(self.num_steps, 0, quiet=True) as progress:
             for batches in self.batches(steps):
-                loaded.append(watch.lap())
+                waited = watch.lap()
                 self._train_step(batches[0].step, batches, progress)
-                computed.append(watch.lap())
-        return min(computed), min(loaded)
+                seconds.append((watch.lap(), waited))
+        return seconds
 
     def rehearse_evaluation(self, step: int) -> None:
         """Evaluate, draw and log once, as after that step."""
