@@ -240,6 +240,7 @@ ROWS: dict[str, Row] = {
     "params.box_loss": Row("giou", lambda made: float(made.step.losses["supervised_box"])),
     "params.paste": Row("1.0", lambda made: float(made.views.labeled.images.sum())),
     "params.mixup": Row("1.0", lambda made: [len(targets) for targets in made.views.targets]),
+    "params.repeat_rare": Row("1.0", lambda made: made.trainer.batches.keywords["weights"] is None),  # type: ignore
     "params.precision": Row("bf16-mixed", fabric_call, ("cuda.using=True",)),
     "params.evaluate_every": Row("5", intervals),
     "params.evaluate_student": Row("False", student_ap, TRAINED),

@@ -61,6 +61,19 @@ def rows(batches: Sequence[TrainBatch]) -> list[object]:
     return found
 
 
+def test_weights_say_how_often_an_image_comes() -> None:
+    weights = np.array([1.0, 2.5, 1.0, 4.0, 1.5])
+    order = Order(5, 3, 11, weights=weights)
+    passes = [[order[10 * number + place] for place in range(10)] for number in range(200)]
+    counts = np.array([np.bincount(each, minlength=5) for each in passes])
+    assert (np.floor(weights) <= counts).all()
+    assert (counts <= np.ceil(weights)).all()
+    assert counts.mean(0) == pytest.approx(weights, abs=0.1)
+    assert passes[0] != passes[1]
+    # Any place can be asked for first, as a resumed run does.
+    assert Order(5, 3, 11, weights=weights)[1234] == order[1234]
+
+
 def test_a_batch_holds_the_images_with_their_own_targets(batches: partial) -> None:
     for (batch,) in batches(range(5)):
         for i, number in enumerate(numbers(batch.labeled)):

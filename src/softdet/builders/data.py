@@ -15,6 +15,7 @@ from softdet.data.checks import require_disjoint
 from softdet.data.datasets import ImageDataset, stored_canvas
 from softdet.data.index import ImageRecord, Index, load_labeled, load_unlabeled, read_class_names
 from softdet.data.loaders import train_batches
+from softdet.data.rare_classes import repeat_factors
 from softdet.engine.run import RunFolder
 from softdet.engine.unlabeled_pool import UnlabeledPool
 from softdet.errors import ConfigError, DataError
@@ -112,6 +113,7 @@ def make_batches(
     batch_size, unlabeled_batch_size = batch_sizes(config, fabric.world_size)
     labeled, unlabeled = _dataset(config, data.train.images), _unlabeled_dataset(config, data)
     pool = _pool(config, data, fabric, labeled, unlabeled)
+    power = config.params.repeat_rare
     batches = partial(
         train_batches,
         labeled,
@@ -124,6 +126,7 @@ def make_batches(
         rank=fabric.global_rank,
         world_size=fabric.world_size,
         num_workers=config.params.data_worker,
+        weights=repeat_factors([record.labels for record in data.train.images], power) if power else None,
     )
     return (partial(batches, serving=pool.serving), pool) if pool else (batches, None)
 

@@ -140,6 +140,11 @@ class ParamsConfig(_Section):
         description="Probability that the objects of another labeled image are pasted on a labeled image, instead of "
         "mixup.",
     )
+    repeat_rare: Share = Field(
+        0.0,
+        description="Show labeled images of rare classes more often: as many times as their rarest class is rarer than "
+        "the commonest, to this power. 0: all alike; 0.5: as LVIS does; 1: classes about equally often.",
+    )
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
         "32-true", description="Number format on GPUs; the CPU always computes in 32 bits."
     )

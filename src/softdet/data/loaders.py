@@ -30,23 +30,41 @@ class Order:
         seed: of the run.
         stream: tells shuffles of the same seed apart.
         serving: the images that take part, by their numbers; None for all of them.
+        weights: how often each of those comes, one to the other; None for all alike. A pass is as long as their sum,
+            rounded, and has each image as often as its weight says, rounded up in some passes and down in others.
     """
 
-    def __init__(self, num_images: int, seed: int, stream: int, serving: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        num_images: int,
+        seed: int,
+        stream: int,
+        serving: Sequence[int] | None = None,
+        weights: NDArray[np.float64] | None = None,
+    ) -> None:
         self.num_images = num_images if serving is None else len(serving)
         self.seed = seed
         self.stream = stream
         self.serving = serving
+        self.weights = weights
+        self.pass_length = self.num_images if weights is None else round(float(weights.sum()))
         self._pass: tuple[int, np.ndarray] | None = None
 
     def __getitem__(self, place: int) -> int:
         """The image at a place of the endless sequence."""
-        number, offset = divmod(place, self.num_images)
+        number, offset = divmod(place, self.pass_length)
         if self._pass is None or self._pass[0] != number:
-            rng = np.random.default_rng([self.seed, self.stream, number])
-            self._pass = (number, rng.permutation(self.num_images))
+            self._pass = (number, self._shuffle(np.random.default_rng([self.seed, self.stream, number])))
         number = int(self._pass[1][offset])
         return number if self.serving is None else self.serving[number]
+
+    def _shuffle(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        if self.weights is None:
+            return rng.permutation(self.num_images)
+        # Systematic sampling: points at equal distances on the weights laid end to end.
+        ends = self.weights.cumsum() * (self.pass_length / self.weights.sum())
+        points = rng.random() + np.arange(self.pass_length)
+        return rng.permutation(np.searchsorted(ends[:-1], points, side="right"))
 
 
 class StepSampler(Sampler[list[tuple[int, int]]]):
@@ -107,6 +125,7 @@ def train_batches(
     rank: int = 0,
     world_size: int = 1,
     num_workers: int = 0,
+    weights: NDArray[np.float64] | None = None,
     serving: Callable[[], Sequence[int] | None] = lambda: None,
 ) -> Iterator[list[TrainBatch]]:
     """Yield, for each step, this rank's micro-batches.
@@ -123,6 +142,7 @@ def train_batches(
         rank: of this process.
         world_size: number of processes.
         num_workers: loader processes for each of the two kinds of images; 0 decodes in this one.
+        weights: of the labeled images, see `Order`.
         serving: asked once, when the first unlabeled images are due: which of them serve, None for all. It must give
             the same at every start of the same run.
 
@@ -132,7 +152,7 @@ def train_batches(
     slices = range(rank * accumulate, (rank + 1) * accumulate)
     later = range(max(steps.start, unlabeled_from), steps.stop)
 
-    labeled_order = Order(len(labeled), seed, _LABELED)
+    labeled_order = Order(len(labeled), seed, _LABELED, weights=weights)
     labeled_sampler = StepSampler(labeled_order, batch_size, steps, num_slices, slices)
     labeled_batches = starmap(_with_targets, _load(labeled, labeled_sampler, _collate_labeled, num_workers))
     unlabeled_batches: Iterator[UnlabeledBatch] = iter(())
