@@ -190,7 +190,7 @@ class SoftTeacherConfig(_Section):
     unsup_loss_weight: NotNegative = Field(1.0, description="Weight of the unlabeled images' losses.")
     ema_decay: Annotated[Share, OR_AUTO] = Field(
         0.99,
-        description="The share of the teacher that is kept at each step. auto: it remembers a tenth of the run.",
+        description="The share of the teacher that is kept at each step. auto: it remembers a twentieth of the run.",
     )
     pseudo_box_th: Share | None = Field(
         None, description="Teach the place of boxes above this score, if agreed upon; left out: pseudo_cls_th."
