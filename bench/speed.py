@@ -80,13 +80,13 @@ def row_of(config: Config, steps: int, warm_up: int) -> tuple[str, ...]:
     supervised, semi = (median(map(sum, kind)) for kind in seconds)
     waits = sum(waited for _, waited in seconds[1]) / sum(map(sum, seconds[1]))
     labeled, unlabeled = batch_sizes(config, fabric.world_size)
-    device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else "CPU"
+    on_gpu = fabric.device.type == "cuda"
     return (
         f"{config.basenet.arch}, {config.model.fpn_channels} channels",
         "x".join(map(str, config.params.image_size)),
         f"{labeled} + {unlabeled}",
         fabric.strategy.precision.precision,
-        device if fabric.device.type == "cuda" else f"{device}, {torch.get_num_threads()} threads",
+        torch.cuda.get_device_name(fabric.device) if on_gpu else f"CPU, {torch.get_num_threads()} threads",
         f"{1000 * supervised:.0f} ms",
         f"{1000 * semi:.0f} ms",
         f"{waits:.0%}",

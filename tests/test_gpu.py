@@ -164,14 +164,11 @@ if torch.cuda.is_available():
             assert softdet("train", "--config", squares / "tiny.yaml", *keys, run) == 2
         assert "Take a smaller params.image_size" in " ".join(capsys.readouterr().err.split())
 
-    def test_what_is_left_to_derive_fits_the_gpu(
-        squares: Path, tmp_path: Path, softdet: Callable[..., int], capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_what_is_left_to_derive_fits_the_gpu(squares: Path, tmp_path: Path, softdet: Callable[..., int]) -> None:
         own = ["--labeled", squares / "train.json", "--valid", squares / "valid.json"]
         own += ["--unlabeled", squares / "unlabeled", "--out", tmp_path / "run"]
         keys = ["basenet.arch=test_resnet", "basenet.pretrained=False", "params.iterations=12"]
         assert softdet("train", *own, *keys, "soft_teacher.burn_in_steps=6") == 0
-        capsys.readouterr()
         settings = load_config(RunFolder(tmp_path / "run").config)
         assert (settings.model.fpn_channels, settings.model.head_convs) == (256, 4)
         assert RunFolder(tmp_path / "run").best.is_file()
