@@ -10,7 +10,7 @@ from softdet.data.pasting import covered_share
 from softdet.models.criterion import Assignment, assign
 from softdet.ops.matching import BACKGROUND, IGNORED
 from softdet.semi.labeling import Lesson
-from softdet.semi.mixing import mix, mix_beliefs, partners
+from softdet.semi.mixing import Mixture, mix, mix_beliefs, overlay, partners
 from softdet.structures import AugmentedBatch, Targets
 
 
@@ -43,16 +43,21 @@ def _lesson(method, batch: AugmentedBatch) -> Lesson:
     return method.labeler.prepare(batch, method.labeler.label(batch))
 
 
+def _beliefs(mixture: Mixture, logits: torch.Tensor, anchors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return mixture.beliefs(logits, anchors, assign(anchors, mixture.true, allow_low_quality=True))
+
+
 def test_a_mixed_lesson_teaches_the_pseudo_and_the_true_boxes(make_method, batch, lessons) -> None:
     plain, mixed = lessons
     anchors = make_method().teacher.model.anchors_at(batch.strong.size)
-    true = assign(anchors, batch.targets, allow_low_quality=False)
+    true = assign(anchors, batch.targets, allow_low_quality=True)
     assert true.positive.any()
     assert plain.boxes.positive.any()
     for part in ("classes", "boxes"):
         assert torch.equal(getattr(mixed, part).positive, getattr(plain, part).positive | true.positive)
-    only_true = true.positive & ~plain.classes.positive
-    assert torch.equal(mixed.classes.labels[only_true], true.labels[only_true])
+    assert torch.equal(mixed.classes.labels[true.positive], true.labels[true.positive])
+    only_guessed = plain.classes.positive & ~true.positive
+    assert torch.equal(mixed.classes.labels[only_guessed], plain.classes.labels[only_guessed])
     assert (mixed.beliefs.sigmoid().amax(-1)[true.positive] == 1).all()
     assert torch.equal(mixed.images, mix_images(batch.strong.images, batch.labeled.images))
 
@@ -62,11 +67,55 @@ def test_pseudo_boxes_alone_are_counted(lessons) -> None:
     assert mixed.statistics == plain.statistics
 
 
-def test_an_image_of_which_the_teacher_is_sure_of_nothing_stays_without_weight(lessons) -> None:
+def test_where_the_teacher_is_sure_of_nothing_only_the_partners_boxes_are_taught(make_method, batch, lessons) -> None:
     plain, mixed = lessons
     empty = ~plain.weights.any(1)
     assert empty.any()
-    assert torch.equal(~mixed.weights.any(1), empty)
+    true = assign(make_method().teacher.model.anchors_at(batch.strong.size), batch.targets, allow_low_quality=True)
+    assert torch.equal(mixed.weights[empty] > 0, true.positive[empty])
+
+
+def test_what_is_known_comes_before_what_is_guessed() -> None:
+    def boxes(*rows: float) -> torch.Tensor:
+        return torch.tensor(rows)[:, None].expand(-1, 4)
+
+    true = Assignment(torch.tensor([[1, IGNORED, BACKGROUND, IGNORED, BACKGROUND]]), boxes(1.0))
+    guessed = Assignment(torch.tensor([[0, 2, IGNORED, BACKGROUND, BACKGROUND]]), boxes(2.0, 3.0))
+    both = overlay(true, guessed)
+    assert both.labels.tolist() == [[1, 2, IGNORED, IGNORED, BACKGROUND]]
+    assert torch.equal(both.deltas, boxes(1.0, 3.0))
+    nothing = Assignment(torch.full((1, 5), BACKGROUND), torch.zeros(0, 4))
+    for same in (overlay(true, nothing), overlay(nothing, true)):
+        assert torch.equal(same.labels, true.labels)
+        assert torch.equal(same.deltas, true.deltas)
+
+
+@pytest.mark.parametrize("mixup", [False, True], ids=["pasted", "mixed"])
+@pytest.mark.parametrize("targets", ["hard", "soft", "dense"])
+def test_a_partners_object_that_fits_no_anchor_is_taught(make_method, batch, mixup: bool, targets: str) -> None:
+    method = make_method(class_targets=targets, mixup=mixup)
+    anchors = method.teacher.model.anchors_at(batch.strong.size)
+    small = Targets(torch.tensor([[30.0, 30, 37, 37]]), torch.tensor([2]), torch.zeros(0, 4))
+    assert not assign(anchors, [small], allow_low_quality=False).positive.any()
+    margins = (None if mixup else torch.full((4,), 0.5), None, None, None)
+    lesson = _lesson(method, replace(batch, targets=(small, *batch.targets[1:]), margins=margins))
+    taught = assign(anchors, [small], allow_low_quality=True).positive[0]
+    assert taught.any()
+    assert (lesson.classes.labels[0, taught] == 2).all()
+    assert lesson.boxes.positive[0, taught].all()
+    assert (lesson.weights[0, taught] == 1).all()
+    if targets != "hard":
+        assert (lesson.beliefs[0, taught, 2].sigmoid() == 1).all()
+
+
+def test_a_mixed_in_region_that_is_neither_box_nor_background_is_not_believed(make_method, batch) -> None:
+    method = make_method(class_targets="dense", mixup=True)
+    anchors = method.teacher.model.anchors_at(batch.strong.size)
+    crowd = replace(batch.targets[0], ignored=torch.tensor([[0.0, 0, 64, 64]]))
+    lesson = _lesson(method, replace(batch, targets=(crowd, *batch.targets[1:])))
+    true = assign(anchors, [crowd, *batch.targets[1:]], allow_low_quality=True)
+    assert (true.labels[0] == IGNORED).any()
+    assert torch.equal(lesson.known, true.labels != IGNORED)
 
 
 @pytest.mark.parametrize("part", ["labeled_readable", "unlabeled_readable"])
@@ -102,7 +151,7 @@ def test_where_patches_hide_all_nothing_is_believed_but_a_true_box(make_method, 
     anchors = make_method().teacher.model.anchors_at(batch.strong.size)
     mixture = mix(replace(batch, margins=MARGINS), batch.strong.images, mixup=False)
     logits = torch.randn(4, len(anchors), 3)
-    beliefs, known = mixture.beliefs(logits, anchors)
+    beliefs, known = _beliefs(mixture, logits, anchors)
     hidden = torch.stack([covered_share(anchors, mask) for mask in mixture.masks]) > 0.5
     assert hidden[2].any()
     assert not hidden[[1, 3]].any()
@@ -115,21 +164,12 @@ def test_where_patches_hide_all_nothing_is_believed_but_a_true_box(make_method, 
     assert not (~known & ~hidden).any()
 
 
-def test_an_object_that_fits_no_anchor_is_no_background_in_its_patch(make_method, batch) -> None:
-    anchors = make_method().teacher.model.anchors_at(batch.strong.size)
-    small = Targets(torch.tensor([[30.0, 30, 37, 37]]), torch.tensor([2]), torch.zeros(0, 4))
-    assert not assign(anchors, [small], allow_low_quality=False).positive.any()
-    pasted = replace(batch, targets=(small, *batch.targets[1:]), margins=(torch.full((4,), 0.5), None, None, None))
-    beliefs, _ = mix(pasted, batch.strong.images, mixup=False).beliefs(torch.zeros(4, len(anchors), 3), anchors)
-    assert beliefs[0, :, 2].sigmoid().max() == 1
-
-
 def test_a_small_patch_leaves_a_large_object_behind_it_believed(make_method, batch) -> None:
     anchors = make_method().teacher.model.anchors_at(batch.strong.size)
     small = Targets(torch.tensor([[28.0, 28, 36, 36]]), torch.tensor([2]), torch.zeros(0, 4))
     pasted = replace(batch, targets=(small, *batch.targets[1:]), margins=(torch.zeros(4), None, None, None))
     logits = torch.full((4, len(anchors), 3), 3.0)
-    beliefs, _ = mix(pasted, batch.strong.images, mixup=False).beliefs(logits, anchors)
+    beliefs, _ = _beliefs(mix(pasted, batch.strong.images, mixup=False), logits, anchors)
     large = (anchors[:, 2] - anchors[:, 0]) * (anchors[:, 3] - anchors[:, 1]) > 900
     assert large.any()
     assert (beliefs[0, large, 0] == 3).all()

@@ -15,7 +15,7 @@ from softdet.models.criterion import Assignment, assign
 from softdet.models.postprocess import candidates, suppress
 from softdet.ops.affine import compose, invert
 from softdet.ops.distributed import gather_rows, world_size
-from softdet.semi.mixing import mix
+from softdet.semi.mixing import mix, overlay
 from softdet.semi.pseudo_labels import PseudoLabels, classification_targets, doubtful, regression_targets
 from softdet.semi.reliability import anchor_uncertainty, background_weights, cluster_uncertainty
 from softdet.semi.teacher import Teacher
@@ -168,24 +168,27 @@ class Labeler:
         images, beliefs, readable = batch.strong.images, self._beliefs(batch.strong), batch.unlabeled_readable
         anchors = self.teacher.model.anchors_at(size)
         known = torch.ones(len(images), len(anchors), dtype=torch.bool, device=images.device)
+        true = assign(anchors, [Targets.empty(images.device)] * len(images), allow_low_quality=True)
         if self.mixup or any(margins is not None for margins in batch.margins):
             mixture = mix(batch, images, mixup=self.mixup)
             # An unreadable partner has no objects to paste; mixed in, its grey would be taken for background.
             images, readable = mixture.images, readable & (batch.labeled_readable[mixture.others] | ~mixture.is_mixed)
-            class_targets, box_targets = mixture.targets(class_targets), mixture.targets(box_targets)
+            class_targets, box_targets = mixture.hide(class_targets), mixture.hide(box_targets)
+            true = assign(anchors, mixture.true, allow_low_quality=True)
             if beliefs is not None:
-                beliefs, known = mixture.beliefs(beliefs, anchors)
+                beliefs, known = mixture.beliefs(beliefs, anchors, true)
         # Low-quality matches are for true boxes only (METHOD, trap 3).
-        classes = assign(anchors, class_targets, allow_low_quality=False)
-        boxes = assign(anchors, box_targets, allow_low_quality=False)
+        classes = overlay(true, assign(anchors, class_targets, allow_low_quality=False))
+        boxes = overlay(true, assign(anchors, box_targets, allow_low_quality=False))
         if beliefs is not None:
             readable = readable & beliefs.isfinite().flatten(1).all(1)
             # So that what weighs nothing is nothing: 0 times nan is nan.
             beliefs = beliefs.nan_to_num()
-        weights = (torch.where(has_boxes, 1.0, self.empty_image_weight) * readable)[:, None]
+        weights = torch.where(has_boxes, 1.0, self.empty_image_weight)[:, None].expand_as(classes.labels)
         if self.background == "soft" and beliefs is not None:
             weights = weights * torch.where(classes.positive, 1.0, background_weights(beliefs))
-        return Lesson(images, classes, boxes, weights.expand_as(classes.labels), readable, known, beliefs, statistics)
+        weights = torch.where(true.positive, 1.0, weights) * readable[:, None]
+        return Lesson(images, classes, boxes, weights, readable, known, beliefs, statistics)
 
     @torch.no_grad()
     def detect_confidently(self, view: View) -> list[Instances]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from softdet.data.mixup import mix_images, mix_targets
+from softdet.data.mixup import mix_images
 from softdet.data.pasting import covered_share, cut_out, hide, mask_of, patches_around
-from softdet.models.criterion import Assignment, assign
+from softdet.models.criterion import Assignment
 from softdet.ops.matching import IGNORED
 from softdet.structures import AugmentedBatch, Targets
 
@@ -52,29 +52,25 @@ class Mixture:
     true: list[Targets]
     masks: Tensor
 
-    def targets(self, pseudo: Sequence[Targets]) -> list[Targets]:
-        """The pseudo boxes that are still to be seen, and the true ones."""
-        return mix_targets(list(map(hide, pseudo, self.masks)), self.true)
+    def hide(self, pseudo: Sequence[Targets]) -> list[Targets]:
+        """The pseudo boxes that are still to be seen."""
+        return list(map(hide, pseudo, self.masks))
 
-    def beliefs(self, logits: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
+    def beliefs(self, logits: Tensor, anchors: Tensor, true: Assignment) -> tuple[Tensor, Tensor]:
         """What is believed of the mixture: certainty where a true box is, and nothing else where patches hide all.
 
         Args:
             logits: (B, A, K), the teacher's on the unlabeled images.
             anchors: (A, 4).
+            true: the partners' boxes on them.
 
         Returns:
-            (B, A, K) logits, and (B, A) bool, False for hidden anchors that are neither box nor background.
+            (B, A, K) logits, and (B, A) bool, False where a partner is seen and has neither box nor background.
         """
-        # Small objects in a patch must not become its background, so they get the anchors that they have when labeled.
-        single = [
-            assign(anchors, [targets], allow_low_quality=bool(pasted))
-            for targets, pasted in zip(self.true, self.is_pasted, strict=True)
-        ]
-        true = Assignment(torch.cat([each.labels for each in single]), torch.cat([each.deltas for each in single]))
         hidden = torch.stack([covered_share(anchors, mask) for mask in self.masks]) > _MOSTLY
         settled = torch.where(hidden[..., None], -_SURE, logits)
-        return mix_beliefs(settled, true), ~(hidden & (true.labels == IGNORED))
+        shows_partner = hidden | self.is_mixed[:, None]
+        return mix_beliefs(settled, true), ~(shows_partner & (true.labels == IGNORED))
 
 
 def mix(batch: AugmentedBatch, images: Tensor, *, mixup: bool) -> Mixture:
@@ -103,6 +99,16 @@ def mix(batch: AugmentedBatch, images: Tensor, *, mixup: bool) -> Mixture:
             true.append(targets if mixup else Targets.empty(images.device))
     mixed = torch.where(masks[:, None], beside, mixed)
     return Mixture(mixed, others, is_mixed, is_pasted, true, masks)
+
+
+def overlay(true: Assignment, guessed: Assignment) -> Assignment:
+    """Two assignments of the same anchors: what is known comes first, and background is what both say is background."""
+    rest = torch.where(guessed.positive, guessed.labels, torch.minimum(true.labels, guessed.labels))
+    labels = torch.where(true.positive, true.labels, rest)
+    deltas = guessed.deltas.new_zeros(*labels.shape, 4)
+    deltas[guessed.positive] = guessed.deltas
+    deltas[true.positive] = true.deltas
+    return Assignment(labels, deltas[labels >= 0])
 
 
 def mix_beliefs(logits: Tensor, true: Assignment) -> Tensor:

@@ -74,8 +74,8 @@ class SoftTeacher:
         lessons = [self.labeler.prepare(batch, labels) for batch, labels in zip(batches, pseudo, strict=True)]
         num_labeled, num_classes, num_boxes = normalisers(
             sum(assignment.positive.sum() for assignment in labeled),
-            sum(lesson.classes.positive.sum() for lesson in lessons if lesson),
-            sum(lesson.boxes.positive.sum() for lesson in lessons if lesson),
+            sum((lesson.classes.positive & (lesson.weights > 0)).sum() for lesson in lessons if lesson),
+            sum((lesson.boxes.positive & lesson.readable[:, None]).sum() for lesson in lessons if lesson),
         )
         for batch, assignment, lesson in zip(batches, labeled, lessons, strict=True):
             if lesson is None:
