@@ -7,7 +7,7 @@ their own view, where pixel i covers [i, i + 1). Labels are 0-based and backgrou
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -82,6 +82,9 @@ class View:
         height, width = self.images.shape[-2:]
         return height, width
 
+    def __getitem__(self, rows: slice) -> View:
+        return View(self.images[rows], self.matrices[rows], None if self.clean is None else self.clean[rows])
+
 
 @dataclass(frozen=True, slots=True)
 class UnlabeledBatch:
@@ -109,21 +112,12 @@ class UnlabeledBatch:
         moved: dict[str, Any] = {f.name: _move(getattr(self, f.name), device) for f in fields(self)}
         return type(self)(**moved)
 
-    def cut(self, start: int, stop: int) -> Self:
-        """Some of the images; their failures stay with the whole."""
-        chosen = slice(start, stop)
-        parts: dict[str, Any] = {f.name: getattr(self, f.name)[chosen] for f in fields(self) if f.name != "failures"}
-        return type(self)(**parts)
-
 
 @dataclass(frozen=True, slots=True)
 class LabeledBatch(UnlabeledBatch):
     """Stored images with what they teach; targets are in pixels of the stored image."""
 
     targets: tuple[Targets, ...] = ()
-
-
-_AnyBatch = TypeVar("_AnyBatch", bound=UnlabeledBatch)
 
 
 def _move(value: object, device: torch.device) -> object:
@@ -155,25 +149,8 @@ class TrainBatch:
 
     @property
     def most_pieces(self) -> int:
-        """Into how many pieces it can be cut, each with an image of each kind."""
+        """Into how many pieces its views can be cut, each with an image of each kind."""
         return min(len(self.labeled), len(self.labeled if self.unlabeled is None else self.unlabeled))
-
-    def split(self, pieces: int) -> list[TrainBatch]:
-        """Cut it into smaller micro-batches, as equal as they can be.
-
-        Args:
-            pieces: at most `most_pieces`.
-        """
-
-        def cut(batch: _AnyBatch, piece: int) -> _AnyBatch:
-            return batch.cut(len(batch) * piece // pieces, len(batch) * (piece + 1) // pieces)
-
-        return [
-            TrainBatch(
-                self.step, cut(self.labeled, piece), None if self.unlabeled is None else cut(self.unlabeled, piece)
-            )
-            for piece in range(pieces)
-        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +177,31 @@ class AugmentedBatch:
     strong: View | None = None
     unlabeled_readable: Tensor | None = None
     margins: tuple[Tensor | None, ...] = ()
+
+    def split(self, pieces: int) -> list[AugmentedBatch]:
+        """Cut it into smaller micro-batches, as equal as they can be.
+
+        Args:
+            pieces: at most as many as there are images of the rarer kind.
+        """
+        return [self._piece(number, pieces) for number in range(pieces)]
+
+    def _piece(self, number: int, pieces: int) -> AugmentedBatch:
+        def rows(total: int) -> slice:
+            return slice(total * number // pieces, total * (number + 1) // pieces)
+
+        known = rows(len(self.targets))
+        unknown = rows(0 if self.strong is None else len(self.strong.images))
+        return AugmentedBatch(
+            self.step,
+            self.labeled[known],
+            self.targets[known],
+            self.labeled_readable[known],
+            None if self.weak is None else self.weak[unknown],
+            None if self.strong is None else self.strong[unknown],
+            None if self.unlabeled_readable is None else self.unlabeled_readable[unknown],
+            self.margins[unknown],
+        )
 
 
 class DenseOutput(NamedTuple):

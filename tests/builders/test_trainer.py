@@ -157,6 +157,10 @@ def test_the_burn_in_is_a_fifth_of_the_run_unless_it_is_given(
             r"params\.batch_size \* soft_teacher\.unlabeled_ratio = 6 .* multiple of 4",
         ),
         (["params.batch_size=1", "soft_teacher.unlabeled_ratio=0.1"], r"unlabeled_ratio = 0 "),
+        (
+            ["params.batch_size=6", "params.accumulate=2", "params.paste=0.5"],
+            r"is 3 at once.* pairs.* multiple of 4",
+        ),
     ],
 )
 def test_a_batch_that_cannot_be_shared_out_is_refused(

@@ -90,8 +90,8 @@ def test_passes_that_were_asked_for_are_heeded(make_facts: Make) -> None:
         (80, 140, 1, 16, 1),  # 32 of so few images would be much the same each time
         (80, 15, 1, 8, 1),
         (8, 1000, 1, 8, 2),
-        (3, 1000, 1, 8, 8),
-        (0.5, 1000, 1, 8, 8),
+        (3, 1000, 1, 8, 4),  # whole pairs; a piece that is still too large is cut while training
+        (0.5, 1000, 1, 8, 4),
         (80, 2000, 4, 128, 1),
         (8, 1000, 4, 32, 2),
         (0, 1000, 1, 8, 1),

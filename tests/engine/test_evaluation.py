@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from softdet.data.images import Resize
 from softdet.data.index import ImageRecord, Index, load_labeled
+from softdet.engine import evaluation as module
 from softdet.engine.detector import DetectorCard, load_detector
 from softdet.engine.evaluation import check_failures, detections_over, device_for, infer, to_coco
 from softdet.errors import DataError
@@ -141,6 +142,33 @@ def test_too_many_unreadable_images_are_an_error(tmp_path: Path) -> None:
         records[n].path.unlink()
     with pytest.raises(DataError, match=r"2 of 30 images can't be read, more than 5%[\s\S]*7\.png[\s\S]*9\.png"):
         list(infer(Seer(), CARD, records, device=CPU, batch_size=4))
+
+
+def test_one_unreadable_image_of_few_is_no_error(tmp_path: Path) -> None:
+    records = [record_with_square(tmp_path, n, (64, 64), [8, 8, 40, 40]) for n in range(4)]
+    records[2].path.unlink()
+    with pytest.warns(RuntimeWarning, match="1 of 4 images can't be read"):
+        assert len(list(infer(Seer(), CARD, records, device=CPU, batch_size=4))) == 3
+
+
+@pytest.mark.parametrize("elsewhere", [0, 1])
+def test_all_ranks_count_what_cannot_be_read_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: int
+) -> None:
+    records = tuple(record_with_square(tmp_path, n, (64, 64), [8, 8, 40, 40]) for n in range(30))
+    index = Index(tmp_path, records, ("a", "b"), (3, 9), {})
+    records[8].path.unlink()
+    monkeypatch.setattr(module, "world_size", lambda: 2)
+    others = ["15.png"][:elsewhere]
+    monkeypatch.setattr(module, "gather_lists", lambda own: own + others if isinstance(own[0], str) else own)
+    # Of this rank's fifteen images one is more than 5%.
+    if elsewhere:
+        with pytest.raises(DataError, match="2 of 30 images can't be read, more than 5%"):
+            detections_over(Seer(), CARD, index, device=CPU, batch_size=4)
+    else:
+        with pytest.warns(RuntimeWarning, match="1 of 30 images can't be read"):
+            found = detections_over(Seer(), CARD, index, device=CPU, batch_size=4)
+        assert [entry["image_id"] for entry in found] == [n for n in range(0, 30, 2) if n != 8]
 
 
 def test_no_failure_is_no_word() -> None:

@@ -52,7 +52,12 @@ def trainer(tiny_config: Callable[..., Config], tiny_run: Path, tmp_path: Path) 
     """Of a run whose teacher sees something, and labels from the first step."""
     changes = ("soft_teacher.burn_in_steps=0", "soft_teacher.pseudo_cls_th=0.01", "params.iterations=4")
     # The statistics of a free BatchNorm would be those of the smaller micro-batch.
-    changes += ("basenet.frozen_batchnorm=True", f"model.model_path={RunFolder(tiny_run).best}")
+    changes += (
+        "params.mixup=0.5",
+        "params.paste=0.5",
+        "basenet.frozen_batchnorm=True",
+        f"model.model_path={RunFolder(tiny_run).best}",
+    )
     return make(tiny_config(f"model.exp_path={tmp_path / 'run'}", *changes, "params.evaluate_every=4"))
 
 
@@ -89,6 +94,32 @@ def test_a_step_that_does_not_fit_is_cut_and_gives_the_same_gradients(trainer: T
     assert len(seen) == len(seen_once) > 0
 
 
+def test_labeled_images_are_mixed_and_pasted_on_however_they_are_cut(
+    tiny_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    trainer = make(tiny_config(f"model.exp_path={tmp_path / 'run'}", "params.paste=1"))
+    (batch,) = next(iter(trainer.batches(range(1))))
+    whole = trainer.augment(batch)
+    assert sum(map(len, whole.targets)) > sum(map(len, batch.labeled.targets))
+    for pieces in (1, 2, 3, 4):
+        parts = trainer.gradients._views(trainer.augment, [batch], pieces)
+        assert len(parts) == pieces
+        assert torch.equal(torch.cat([part.labeled.images for part in parts]), whole.labeled.images)
+        shown = [targets.boxes for part in parts for targets in part.targets]
+        assert all(torch.equal(one, other.boxes) for one, other in zip(shown, whole.targets, strict=True))
+
+
+def test_pieces_that_cannot_be_halved_are_cut_to_single_images(trainer: Trainer) -> None:
+    (batch,) = next(iter(trainer.batches(range(1))))
+    said: list[str] = []
+    assert batch.most_pieces == 4
+    assert trainer.gradients._smaller([batch], 3, said.append) == 4
+    assert said == [
+        "step 1: out of memory with 2 labeled and unlabeled images at once; from here on they come in pieces of 1, "
+        "and the step as a whole stays what it was"
+    ]
+
+
 def test_it_stays_cut_and_is_in_the_checkpoint(trainer: Trainer, capsys: Output) -> None:
     greedy = trainer.method = Greedy(trainer.method, room=2)
     assert trainer.fit()
@@ -108,15 +139,13 @@ def test_a_batch_is_cut_as_far_as_its_rarer_kind(tiny_config: Callable[..., Conf
     trainer = make(tiny_config(f"model.exp_path={tmp_path / 'run'}", *changes))
     (batch,) = next(iter(trainer.batches(range(1))))
     assert batch.most_pieces == 3
-    parts = batch.split(3)
-    assert [len(part.labeled) for part in parts] == [1, 1, 2]
-    assert [len(part.unlabeled or ()) for part in parts] == [1, 1, 1]
-    assert torch.cat([part.labeled.positions for part in parts]).tolist() == [0, 1, 2, 3]
-    assert [part.labeled.targets for part in parts] == [
-        batch.labeled.targets[:1],
-        batch.labeled.targets[1:2],
-        batch.labeled.targets[2:],
-    ]
+    whole = trainer.augment(batch)
+    parts = whole.split(3)
+    assert [len(part.labeled.images) for part in parts] == [1, 1, 2]
+    assert [len(part.strong.images) for part in parts if part.strong] == [1, 1, 1]
+    assert [targets for part in parts for targets in part.targets] == list(whole.targets)
+    assert [margins for part in parts for margins in part.margins] == list(whole.margins)
+    assert torch.equal(torch.cat([part.weak.matrices for part in parts if part.weak]), whole.weak.matrices)  # type: ignore[union-attr]
 
 
 @pytest.fixture

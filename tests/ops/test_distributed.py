@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from softdet.ops.distributed import gather_lists, gather_rows, sum_over_ranks, world_size
+from softdet.ops.distributed import gather_lists, gather_rows, sum_over_ranks, take_from_first_rank, world_size
 
 WORLD = 2
 # Rows of rank 0 and of rank 1; ranks need not have equally many.
@@ -23,11 +23,14 @@ def act(rank: int, folder: Path) -> dict[str, Any]:
     dist.init_process_group("gloo", meeting, timedelta(seconds=60), rank=rank, world_size=WORLD)
     try:
         own = torch.tensor([rank + 1, 10])
+        shared = [torch.full((2, 2), 1.5 + rank), torch.tensor([7.0 + rank])]
+        take_from_first_rank(shared)
         gathered = {name: gather_rows(rows_of(rank, numbers[rank])) for name, numbers in CASES.items()}
         return {
             "world_size": world_size(),
             "sum": sum_over_ranks(own),
             "own": own,
+            "shared": shared,
             "list": gather_lists(["a", "b"][: rank + 1]),
             **gathered,
         }
@@ -45,6 +48,8 @@ def test_a_single_process_keeps_what_it_has() -> None:
     assert sum_over_ranks(values) is values
     assert gather_rows(rows) is rows
     assert gather_lists([1, 2]) == [1, 2]
+    take_from_first_rank([values])
+    assert values.tolist() == [1, 2]
 
 
 def test_two_processes(tmp_path: Path) -> None:
@@ -57,6 +62,7 @@ def test_two_processes(tmp_path: Path) -> None:
         assert found["world_size"] == WORLD
         assert found["sum"].tolist() == [3, 20]
         assert found["list"] == ["a", "a", "b"], "one from the first, two from the last"
+        assert [tensor.tolist() for tensor in found["shared"]] == [[[1.5, 1.5], [1.5, 1.5]], [7.0]]
         assert found["own"].tolist() == [rank + 1, 10], "the input is not changed"
         for name, numbers in CASES.items():
             expected = torch.cat([rows_of(other_rank, number) for other_rank, number in enumerate(numbers)])

@@ -113,18 +113,6 @@ def take() -> Callable[..., AugmentedBatch]:
 
 
 @pytest.fixture(scope="session")
-def cut(take: Callable[..., AugmentedBatch]) -> Callable[[AugmentedBatch, int], list[AugmentedBatch]]:
-    """A batch in equal parts."""
-
-    def parts(batch: AugmentedBatch, count: int) -> list[AugmentedBatch]:
-        size = len(batch.targets) // count
-        slices = [slice(start, start + size) for start in range(0, size * count, size)]
-        return [take(batch, rows, rows) for rows in slices]
-
-    return parts
-
-
-@pytest.fixture(scope="session")
 def trained_weights(
     make_model: Callable[..., RetinaNet], make_batch: Callable[..., AugmentedBatch]
 ) -> dict[str, Tensor]:

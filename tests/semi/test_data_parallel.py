@@ -1,7 +1,6 @@
 """Two processes with half the batch each do what one does with the whole."""
 
 import copy
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,10 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from softdet.semi.supervised import Supervised
+from softdet.semi.teacher import Teacher
 
 METHODS = ("supervised", "soft_teacher", "accumulated", "mixup")
+FREE = "free_batchnorm"
 
 
 def one_step(method: Any, batches: list[Any]) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def one_rank(rank: int, folder: Path) -> None:
     """A process of two; what it works on and what comes out lie in the folder."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
-    for name in METHODS:
+    for name in (*METHODS, FREE):
         method, batches = torch.load(folder / f"{name}_{rank}.pt", weights_only=False)
         method.student = DistributedDataParallel(method.student)
         torch.save(one_step(method, batches), folder / f"{name}_{rank}_done.pt")
@@ -44,26 +45,26 @@ def one_rank(rank: int, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory, make_method, make_batch, cut) -> dict[str, list[dict[str, Any]]]:
+def results(tmp_path_factory, make_method, make_model, make_batch) -> dict[str, list[dict[str, Any]]]:
     """For each method the result of one process, and those of the two."""
     folder = tmp_path_factory.mktemp("ranks")
     batch = make_batch(8)
     soft = make_method()
     cases = {
-        "supervised": (Supervised(soft.student, soft.teacher), partial(cut, count=1)),
-        "soft_teacher": (soft, partial(cut, count=1)),
-        "accumulated": (soft, partial(cut, count=2)),
-        "mixup": (make_method(mixup=True), partial(cut, count=2)),
+        "supervised": (Supervised(soft.student, soft.teacher), 1),
+        "soft_teacher": (soft, 1),
+        "accumulated": (soft, 2),
+        "mixup": (make_method(mixup=True), 2),
+        FREE: (Supervised(free := make_model(1, freeze_batchnorm=False), Teacher(free, 0.9)), 1),
     }
     expected = {}
     for name, (method, pieces) in cases.items():
-        for rank, half in enumerate(cut(batch, 2)):
-            torch.save((method, pieces(half)), folder / f"{name}_{rank}.pt")
+        for rank, half in enumerate(batch.split(2)):
+            torch.save((method, half.split(pieces)), folder / f"{name}_{rank}.pt")
         expected[name] = one_step(copy.deepcopy(method), [batch])
     torch.multiprocessing.spawn(one_rank, args=(folder,), nprocs=2)
     return {
-        name: [expected[name], *(torch.load(folder / f"{name}_{rank}_done.pt") for rank in range(2))]
-        for name in METHODS
+        name: [expected[name], *(torch.load(folder / f"{name}_{rank}_done.pt") for rank in range(2))] for name in cases
     }
 
 
@@ -94,6 +95,18 @@ def test_both_processes_have_the_same_teacher(results, name: str) -> None:
     for key, tensor in whole["model"].items():
         assert torch.equal(first["model"][key], second["model"][key])
         torch.testing.assert_close(first["model"][key], tensor, atol=1e-5, rtol=1e-4)
+
+
+def test_both_processes_have_the_same_statistics_of_a_free_batchnorm(results, make_model) -> None:
+    whole, first, second = (result["state"]["teacher"]["model"] for result in results[FREE])
+    start = make_model(1, freeze_batchnorm=False).state_dict()
+    moved = [key for key in start if key.endswith(("running_mean", "running_var"))]
+    assert moved
+    for key in moved:
+        assert torch.equal(first[key], second[key])
+        assert not torch.equal(first[key], start[key])
+        # Each process has half of the images, and the first one's count.
+        assert not torch.equal(first[key], whole[key])
 
 
 @pytest.mark.parametrize("name", ["soft_teacher", "accumulated", "mixup"])

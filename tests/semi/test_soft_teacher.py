@@ -85,11 +85,11 @@ def test_trap_1_pseudo_losses_are_over_the_positives_of_the_whole_batch(make_met
 @pytest.mark.parametrize("parts", [2, 4])
 @pytest.mark.parametrize(("background", "reliability"), [("soft", "cluster"), ("ignore", "none")])
 def test_trap_1_micro_batches_give_the_whole_batchs_gradients(
-    make_method, batch, cut, backward, parts: int, background: str, reliability: str
+    make_method, batch, backward, parts: int, background: str, reliability: str
 ) -> None:
     whole, pieces = (make_method(background=background, box_reliability=reliability) for _ in range(2))
     expected, (output,) = backward(whole, [batch])
-    gradients, outputs = backward(pieces, cut(batch, parts))
+    gradients, outputs = backward(pieces, batch.split(parts))
     close(gradients, expected)
     for name, loss in output.losses.items():
         torch.testing.assert_close(sum(part.losses[name] for part in outputs), loss)

@@ -62,9 +62,9 @@ def test_trap_1_an_image_counts_over_the_positives_of_the_whole_batch(method, ba
 
 
 @pytest.mark.parametrize("parts", [2, 3, 6])
-def test_trap_1_micro_batches_give_the_whole_batchs_gradients(method, batch, cut, backward, parts: int) -> None:
+def test_trap_1_micro_batches_give_the_whole_batchs_gradients(method, batch, backward, parts: int) -> None:
     whole, (output,) = backward(method, [batch])
-    pieces, outputs = backward(method, cut(batch, parts))
+    pieces, outputs = backward(method, batch.split(parts))
     assert len(outputs) == parts
     for name, gradient in whole.items():
         torch.testing.assert_close(pieces[name], gradient, atol=1e-5 * gradient.abs().max().item(), rtol=1e-4)

@@ -139,7 +139,8 @@ def batch_sizes(config: Config, world_size: int) -> tuple[int, int]:
     """
     labeled = config.params.batch_size
     unlabeled = round(labeled * config.soft_teacher.unlabeled_ratio)
-    parts = world_size * config.params.accumulate
+    accumulate = config.params.accumulate
+    parts = world_size * accumulate
     sizes = {"params.batch_size": labeled}
     if config.soft_teacher.enabled:
         sizes["params.batch_size * soft_teacher.unlabeled_ratio"] = unlabeled
@@ -147,8 +148,14 @@ def batch_sizes(config: Config, world_size: int) -> tuple[int, int]:
         if size < parts or size % parts:
             raise ConfigError(
                 f"{key} = {size} can't be shared out over {world_size} processes x params.accumulate = "
-                f"{config.params.accumulate}; it must be a multiple of {parts}"
+                f"{accumulate}; it must be a multiple of {parts}"
             )
+    if parts > 1 and (labeled // parts) % 2 and (config.params.mixup or config.params.paste):
+        raise ConfigError(
+            f"params.batch_size = {labeled} over {world_size} processes x params.accumulate = {accumulate} is "
+            f"{labeled // parts} at once, and labeled images are mixed and pasted in pairs. Take a multiple of "
+            f"{2 * parts}, or params.mixup=0 and params.paste=0."
+        )
     return labeled, unlabeled
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from softdet.data.datasets import ImageDataset, Sample
@@ -17,11 +16,10 @@ from softdet.engine.train_state import MAX_UNREADABLE
 from softdet.errors import DataError
 from softdet.models.postprocess import detect, on_cpu
 from softdet.ops.boxes import clip_boxes
-from softdet.ops.distributed import world_size
+from softdet.ops.distributed import gather_lists, world_size
 from softdet.structures import Instances
 
 
-@torch.inference_mode()
 def infer(
     model: nn.Module, card: DetectorCard, records: Sequence[ImageRecord], *, device: torch.device, batch_size: int
 ) -> Iterator[tuple[ImageRecord, Instances]]:
@@ -38,10 +36,25 @@ def infer(
         Each image that can be read with its detections, in pixels of the upright image itself.
 
     Raises:
-        DataError: more than 5% of the images can't be read.
+        DataError: more than 5% of the images can't be read, and more than one.
     """
-    dataset = ImageDataset(records, card.image_size, card.resize)
     failures: list[str] = []
+    yield from _infer(model, card, records, failures, device=device, batch_size=batch_size)
+    check_failures(failures, len(records))
+
+
+@torch.inference_mode()
+def _infer(
+    model: nn.Module,
+    card: DetectorCard,
+    records: Sequence[ImageRecord],
+    failures: list[str],
+    *,
+    device: torch.device,
+    batch_size: int,
+) -> Iterator[tuple[ImageRecord, Instances]]:
+    """See `infer`; a line for each image that can't be read is put on the list of failures."""
+    dataset = ImageDataset(records, card.image_size, card.resize)
     for start in range(0, len(records), batch_size):
         chosen = range(start, min(start + batch_size, len(records)))
         samples = [dataset[index] for index in chosen]
@@ -51,7 +64,6 @@ def infer(
                 yield records[index], instances
             else:
                 failures.append(sample.failure)
-    check_failures(failures, len(records))
 
 
 @torch.inference_mode()
@@ -74,13 +86,13 @@ def check_failures(failures: Sequence[str], num_images: int) -> None:
     """Say which images were skipped, and stop where they are too many to go on with.
 
     Raises:
-        DataError: more than 5% of the images can't be read.
+        DataError: more than 5% of the images can't be read, and more than one.
     """
     if not failures:
         return
     found = f"{len(failures)} of {num_images} images can't be read"
     listed = "\n  ".join(failures[:5])
-    if len(failures) > MAX_UNREADABLE * num_images:
+    if len(failures) > max(1, MAX_UNREADABLE * num_images):
         raise DataError(f"{found}, more than {MAX_UNREADABLE:.0%}. The first:\n  {listed}")
     warnings.warn(f"{found} and are skipped. The first:\n  {listed}", RuntimeWarning, stacklevel=2)
 
@@ -114,20 +126,21 @@ def detections_over(
 
     Returns:
         COCO results with the index's own category ids, on every rank the same list: by image in the order of the index.
+
+    Raises:
+        DataError: on every rank, where more than 5% of the images can't be read, and more than one.
     """
-    own: dict[int, list[dict[str, Any]]] = {}
-    ranks = world_size()
-    places = range(rank, len(index), ranks)
+    places = range(rank, len(index), world_size())
     place_of = {index.images[place].id: place for place in places}
-    for record, instances in infer(
-        model, card, [index.images[place] for place in places], device=device, batch_size=batch_size
-    ):
-        own[place_of[record.id]] = to_coco(record, instances, index.category_ids)
-    if ranks > 1:
-        parts: list[dict[int, list[dict[str, Any]]]] = [{} for _ in range(ranks)]
-        dist.all_gather_object(parts, own)
-        own = {place: entries for part in parts for place, entries in part.items()}
-    return [entry for place in sorted(own) for entry in own[place]]
+    records, failures = [index.images[place] for place in places], list[str]()
+    own = [
+        (place_of[record.id], to_coco(record, instances, index.category_ids))
+        for record, instances in _infer(model, card, records, failures, device=device, batch_size=batch_size)
+    ]
+    # Of all together: a rank that gives up on its own share would leave the others waiting for it.
+    check_failures(gather_lists(failures), len(index))
+    found = dict(gather_lists(own))
+    return [entry for place in sorted(found) for entry in found[place]]
 
 
 def describe_metrics(metrics: dict[str, Any], title: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -92,7 +93,8 @@ class Gradients:
     def _views(
         self, augment: Callable[[TrainBatch], AugmentedBatch], batches: Sequence[TrainBatch], pieces: int
     ) -> list[AugmentedBatch]:
-        return [augment(piece) for batch in batches for piece in batch.to(self.fabric.device).split(pieces)]
+        # Cut when augmented, not before: labeled images are mixed with the ones beside them.
+        return [piece for batch in batches for piece in augment(batch.to(self.fabric.device)).split(pieces)]
 
     def _sum(self, method: Method, views: list[AugmentedBatch]) -> dict[str, float]:
         sums: dict[str, Tensor] = {}
@@ -119,35 +121,34 @@ class Gradients:
         assert self.trial is not None, "several ranks have one"
         failed = 0
         try:
-            with alone():
+            # The bare student doesn't bring the precision along, as the wrapped one does.
+            with alone(), self.fabric.autocast():
                 self._sum(self.trial, self._views(augment, batches, pieces))
         except torch.OutOfMemoryError:
             failed = 1
         return not sum_over_ranks(torch.tensor([failed], device=self.fabric.device)).item()
 
     def _smaller(self, batches: Sequence[TrainBatch], pieces: int, say: Callable[[str], None]) -> int:
-        """Twice as many pieces; all ranks come here together, or there is but one."""
+        """Twice as many pieces, or as many as can be; all ranks come here together, or there is but one."""
         self.optimizer.zero_grad(set_to_none=True)
-        if self.fabric.device.type == "cuda":
+        has_cuda = self.fabric.device.type == "cuda"
+        if has_cuda:
             torch.cuda.empty_cache()
         batch = batches[0]
         kind = "labeled" if batch.unlabeled is None else "labeled and unlabeled"
-        if 2 * pieces > batch.most_pieces:
+        at_once = math.ceil(len(batch.labeled) / pieces)
+        if pieces == batch.most_pieces:
             raise RunError(
-                f"step {batch.step + 1}: out of memory with {len(batch.labeled) // pieces} {kind} image at once, and "
+                f"step {batch.step + 1}: out of memory with {at_once} {kind} image{'s' * (at_once > 1)} at once, and "
                 "fewer can't be. Take a smaller params.image_size, model.fpn_channels or basenet.arch"
-                + (", params.precision=bf16-mixed, or a GPU with more memory." if _has_cuda(self.fabric) else ".")
+                + (", params.precision=bf16-mixed, or a GPU with more memory." if has_cuda else ".")
             )
-        sizes = len(batch.labeled) // pieces, len(batch.labeled) // (2 * pieces)
+        smaller = min(2 * pieces, batch.most_pieces)
         say(
-            f"step {batch.step + 1}: out of memory with {sizes[0]} {kind} images at once; from here on they come in "
-            f"pieces of {sizes[1]}, and the step as a whole stays what it was"
+            f"step {batch.step + 1}: out of memory with {at_once} {kind} images at once; from here on they come in "
+            f"pieces of {math.ceil(len(batch.labeled) / smaller)}, and the step as a whole stays what it was"
         )
-        return 2 * pieces
-
-
-def _has_cuda(fabric: Fabric) -> bool:
-    return fabric.device.type == "cuda"
+        return smaller
 
 
 def _short(error: BaseException) -> str:

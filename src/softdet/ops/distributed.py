@@ -1,6 +1,6 @@
 """Sums and gathers over ranks that are the identity in a single process."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -39,6 +39,16 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     total = values.clone()
     dist.all_reduce(total)
     return total
+
+
+def take_from_first_rank(tensors: Sequence[Tensor]) -> None:
+    """Overwrite tensors of one type with the first rank's; all ranks must call it with the same shapes."""
+    if world_size() == 1 or not tensors:
+        return
+    joined = torch.cat([tensor.flatten() for tensor in tensors])
+    dist.broadcast(joined, 0)
+    for tensor, values in zip(tensors, joined.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(values.view_as(tensor))
 
 
 def gather_lists(items: list[_Item]) -> list[_Item]:

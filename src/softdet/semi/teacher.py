@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from softdet.models.retinanet import RetinaNet
+from softdet.ops.distributed import take_from_first_rank
 
 _WARM_UP_UPDATES = 100
 
@@ -45,6 +46,8 @@ class Teacher:
             False, and nothing has changed, where the student holds a value that isn't finite: an average poisoned once
             stays poisoned (METHOD, trap 6).
         """
+        # Data parallelism hands them out only before the next pass; until then each rank has those of its own images.
+        take_from_first_rank(_moving_statistics(student))
         mine, theirs = self._averaged(self.model), self._averaged(student)
         if not bool(torch.stack([norm.float() for norm in torch._foreach_norm(theirs)]).isfinite().all()):
             return False
@@ -72,3 +75,8 @@ class Teacher:
         """Go on where `state_dict` was taken."""
         self.model.load_state_dict(state["model"])
         self.num_updates = state["num_updates"]
+
+
+def _moving_statistics(model: nn.Module) -> list[Tensor]:
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    return [buffer for norm in norms for buffer in norm.buffers() if buffer.is_floating_point()]
