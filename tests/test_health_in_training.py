@@ -250,13 +250,26 @@ def test_two_processes_come_to_the_same_state_and_turn_the_same_knob(
     # Each has seen other images: the averages are equal because they are of both.
     assert [memory, adjusted] == other
     assert memory["state"] == "starving"
-    assert adjusted == {"score_threshold": pytest.approx(0.8991)}
+    assert adjusted == {"score_thresholds": [pytest.approx(0.8991)] * 2}
 
 
 def test_a_threshold_of_boxes_that_was_given_stays(start: Callable[..., Any]) -> None:
     _, _, method = start("soft_teacher.pseudo_cls_th=.9", "soft_teacher.pseudo_box_th=.5")
-    method.adjust(score_threshold=0.3)
-    assert (method.score_threshold, method.labeler.box_score_threshold) == (0.3, 0.5)
+    method.lower_score_thresholds(0.5, 0.2)
+    assert (method.score_threshold, method.labeler.box_score_threshold) == (0.45, 0.5)
+
+
+def test_each_classs_threshold_is_lowered_by_itself(start: Callable[..., Any]) -> None:
+    _, _, method = start("soft_teacher.pseudo_cls_th=auto")
+    thresholds = method.labeler.score_thresholds
+    thresholds.value = torch.tensor([0.15, 1.0])
+    method.lower_score_thresholds(0.9, 0.2)
+    assert thresholds.value.tolist() == pytest.approx([0.15, 0.9]), "never raised"
+    assert thresholds.is_fixed
+    _, _, resumed = start("soft_teacher.pseudo_cls_th=auto")
+    resumed.load_state_dict(method.state_dict())
+    assert torch.equal(resumed.labeler.score_thresholds.value, thresholds.value)
+    assert resumed.labeler.score_thresholds.is_fixed
 
 
 def test_the_control_has_no_health(tiny_config: Callable[..., Config], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from softdet import builders
 from softdet.config import Config
+from softdet.data.density import LabeledDensity, labeled_density
 from softdet.engine.comparison import Gain
 from softdet.engine.detector import load_detector, save_detector
 from softdet.engine.metrics import load_truth
@@ -26,7 +27,6 @@ from softdet.engine.outcome import (
     settle,
 )
 from softdet.engine.run import RunFolder
-from softdet.semi.health import LabeledDensity, labeled_density
 
 CPU = torch.device("cpu")
 

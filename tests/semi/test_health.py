@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from softdet.data.density import LabeledDensity, labeled_density
 from softdet.data.index import ImageRecord, Index
-from softdet.semi.health import HealthMonitor, LabeledDensity, labeled_density
+from softdet.semi.health import HealthMonitor
 
 CARDS = LabeledDensity(1.8, 0.9, {"king": 1.0, "queen": 0.8})
 WELL = {
@@ -40,11 +41,11 @@ class Knobs:
     score_threshold: float = 0.9
     unsupervised_weight: float = 1.0
 
-    def adjust(self, *, score_threshold: float | None = None, unsupervised_weight: float | None = None) -> None:
-        if score_threshold is not None:
-            self.score_threshold = score_threshold
-        if unsupervised_weight is not None:
-            self.unsupervised_weight = unsupervised_weight
+    def lower_score_thresholds(self, factor: float, lowest: float) -> None:
+        self.score_threshold = max(lowest, factor * self.score_threshold)
+
+    def set_unsupervised_weight(self, weight: float) -> None:
+        self.unsupervised_weight = weight
 
 
 def make(density: LabeledDensity = CARDS, knobs: Knobs | None = None, **options: Any) -> HealthMonitor:
@@ -303,6 +304,14 @@ def test_the_threshold_stops_at_a_fifth_and_is_never_raised(threshold: float, ex
     feed(monitor, range(600), **NOTHING_KEPT)
     assert monitor.knobs == Knobs(expected)
     assert monitor.columns()["mitigations"] == (threshold > 0.2)
+
+
+def test_a_threshold_is_not_lowered_where_there_is_nothing_below_it() -> None:
+    monitor = make(mitigate=True)
+    lines = feed(monitor, range(300), **NOTHING_KEPT | {"pseudo_candidates": 0.1})
+    assert len(lines) == 1
+    assert "longer soft_teacher.burn_in_steps" in lines[0]
+    assert monitor.knobs == Knobs()
 
 
 def test_exploding_halves_the_weight_until_it_is_well() -> None:

@@ -21,6 +21,7 @@ from softdet.builders.pictures import make_show
 from softdet.config import Config
 from softdet.config.auto import undecided
 from softdet.data.datasets import ImageDataset
+from softdet.data.density import labeled_density
 from softdet.data.index import Index
 from softdet.engine.detector import start_from
 from softdet.engine.evaluation import detections_over, device_for
@@ -34,7 +35,7 @@ from softdet.engine.uncertainty import uncertainty_correlation
 from softdet.engine.validation import Validator
 from softdet.errors import ConfigError
 from softdet.models.retinanet import build_retinanet
-from softdet.semi.health import HealthMonitor, labeled_density
+from softdet.semi.health import HealthMonitor
 from softdet.semi.labeling import Labeler
 from softdet.semi.soft_teacher import SoftTeacher
 from softdet.semi.supervised import Supervised

@@ -261,8 +261,8 @@ class SoftTeacherConfig(_Section):
     )
     mitigate: bool = Field(
         False,
-        description="Turn the knob that the health monitor names: starving lowers the threshold, exploding halves the "
-        "unlabeled images' weight, collapsed sets it to 0.",
+        description="Turn the knob that the health monitor names: starving lowers the threshold where the teacher sees "
+        "more, exploding halves the unlabeled images' weight, collapsed sets it to 0.",
     )
 
 

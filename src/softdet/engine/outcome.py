@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 
+from softdet.data.density import LabeledDensity
 from softdet.data.index import Index
 from softdet.engine.comparison import Gain, paired_bootstrap
 from softdet.engine.detector import load_detector
@@ -19,7 +20,6 @@ from softdet.engine.evaluation import detections_over
 from softdet.engine.metrics import class_agnostic_ap, evaluate_detections
 from softdet.engine.run import RunFolder
 from softdet.files import whole_file, write_json
-from softdet.semi.health import LabeledDensity
 
 # Beyond these a number is named as a likely reason: in parts of the labeled density, of the labeled losses, and in AP.
 _FEW, _MANY = 1 / 3, 2.0

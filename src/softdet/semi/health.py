@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
-from softdet.data.index import Index
+from softdet.data.density import LabeledDensity
 
 State = Literal["warming up", "healthy", "starving", "exploding", "collapsed"]
 
@@ -33,21 +33,6 @@ class Health:
     advice: str
 
 
-@dataclass(frozen=True, slots=True)
-class LabeledDensity:
-    """What pseudo-labels are measured against.
-
-    Attributes:
-        boxes: per labeled image.
-        filled: the share of labeled images with a box.
-        by_class: boxes per labeled image, by class name.
-    """
-
-    boxes: float
-    filled: float
-    by_class: dict[str, float]
-
-
 class Knobs(Protocol):
     """What the monitor names, and may turn, in the method."""
 
@@ -55,17 +40,13 @@ class Knobs(Protocol):
 
     @property
     def score_threshold(self) -> float:
-        """Above which a pseudo box teaches its class."""
+        """Above which a pseudo box teaches its class; the mean over classes."""
 
-    def adjust(self, *, score_threshold: float | None = None, unsupervised_weight: float | None = None) -> None:
-        """Change a value for the rest of the run."""
+    def lower_score_thresholds(self, factor: float, lowest: float) -> None:
+        """Multiply each class's by a factor for the rest of the run, down to the lowest."""
 
-
-def labeled_density(index: Index) -> LabeledDensity:
-    """Count the boxes of labeled images."""
-    counts = index.boxes_by_class() / len(index)
-    filled = sum(len(record.labels) > 0 for record in index.images) / len(index)
-    return LabeledDensity(float(counts.sum()), filled, dict(zip(index.class_names, counts.tolist(), strict=True)))
+    def set_unsupervised_weight(self, weight: float) -> None:
+        """Change it for the rest of the run."""
 
 
 @dataclass
@@ -99,8 +80,8 @@ class HealthMonitor:
         images_per_step: unlabeled ones, over all ranks.
         settled_from: the first step after burn-in and ramp; before it only a collapse is told.
         window: steps that the averages reach back; more where boxes are so rare that chance would decide.
-        mitigate: turn the knob too: starving lowers the threshold, exploding halves the unsupervised weight, a collapse
-            freezes it at 0.
+        mitigate: turn the knob too: starving lowers the threshold where that helps, exploding halves the unsupervised
+            weight, a collapse freezes it at 0.
     """
 
     def __init__(
@@ -248,14 +229,23 @@ class HealthMonitor:
         return None
 
     def _starvation(self) -> str | None:
-        limit, filled = _STARVING * self._slack("starving"), 1 - self._mean("empty_images")
+        limit, filled = self._starving_limit(), 1 - self._mean("empty_images")
         if self._mean("pseudo_boxes") >= limit * self.density.boxes and filled >= limit * self.density.filled:
             return None
         found = f"{self._boxes()}; {filled:.1%} of the images have one, of the labeled images {self.density.filled:.0%}"
-        threshold = self.knobs.score_threshold
-        if threshold <= _MIN_THRESHOLD or self._mean("pseudo_candidates") < limit * self.density.boxes:
+        if not self._sees_more():
             return f"{found}; the teacher hardly sees more: give it a longer soft_teacher.burn_in_steps"
-        return f"{found}: lower soft_teacher.pseudo_cls_th (now {threshold:g}){self._starved_classes()}"
+        now = f"now {self.knobs.score_threshold:g}"
+        return f"{found}: lower soft_teacher.pseudo_cls_th ({now}){self._starved_classes()}"
+
+    def _starving_limit(self) -> float:
+        return _STARVING * self._slack("starving")
+
+    def _sees_more(self) -> bool:
+        """Whether there is something that a lower threshold would let through."""
+        candidates = self._mean("pseudo_candidates")
+        is_high = self.knobs.score_threshold > _MIN_THRESHOLD
+        return is_high and candidates >= self._starving_limit() * self.density.boxes
 
     def _starved_classes(self) -> str:
         images = self.images_per_step * self.window
@@ -296,11 +286,11 @@ class HealthMonitor:
         # A collapse can't wait. A weight of 0 is the end: nothing is turned after it.
         if weight == 0 or (is_soon and memory.state != "collapsed"):
             return []
-        if memory.state == "starving" and threshold > _MIN_THRESHOLD:
-            self.knobs.adjust(score_threshold=max(_MIN_THRESHOLD, _THRESHOLD_FACTOR * threshold))
+        if memory.state == "starving" and self._sees_more():
+            self.knobs.lower_score_thresholds(_THRESHOLD_FACTOR, _MIN_THRESHOLD)
             turned = f"soft_teacher.pseudo_cls_th {threshold:.3g} -> {self.knobs.score_threshold:.3g}"
         elif memory.state in ("exploding", "collapsed"):
-            self.knobs.adjust(unsupervised_weight=0.0 if memory.state == "collapsed" else _WEIGHT_FACTOR * weight)
+            self.knobs.set_unsupervised_weight(0.0 if memory.state == "collapsed" else _WEIGHT_FACTOR * weight)
             turned = f"soft_teacher.unsup_loss_weight {weight:.3g} -> {self.knobs.unsupervised_weight:.3g}"
         else:
             return []

@@ -59,7 +59,7 @@ class SoftTeacher:
         self.ramp_steps = ramp_steps
         self.max_loss_ratio = max_loss_ratio
         self.missing_labels = missing_labels
-        self._adjusted: dict[str, float] = {}
+        self._adjusted: dict[str, Any] = {}
 
     def step(self, batches: Sequence[AugmentedBatch]) -> Iterator[StepOutput]:
         """Label, then teach: one loss per micro-batch, whose gradients add up to the whole batch's.
@@ -112,15 +112,21 @@ class SoftTeacher:
     @property
     def score_threshold(self) -> float:
         """Above which a pseudo box teaches its class; the mean over classes where each has its own."""
-        thresholds = self.labeler.score_thresholds
-        return float(thresholds.value.mean()) if thresholds.fixed is None else thresholds.fixed
+        # A float32's digits and no more: .7 is to be seen as .7.
+        return round(float(self.labeler.score_thresholds.value.mean()), 6)
 
-    def adjust(self, *, score_threshold: float | None = None, unsupervised_weight: float | None = None) -> None:
-        """Change a value for the rest of the run; it travels in the state, and stands above the one in the config."""
-        if score_threshold is not None:
-            self._adjusted["score_threshold"] = score_threshold
-        if unsupervised_weight is not None:
-            self._adjusted["unsupervised_weight"] = unsupervised_weight
+    def lower_score_thresholds(self, factor: float, lowest: float) -> None:
+        """Multiply each class's threshold for the rest of the run, down to the lowest; one below that stays.
+
+        What is adjusted travels in the state, and stands above the config.
+        """
+        values = self.labeler.score_thresholds.value
+        self._adjusted["score_thresholds"] = values.minimum((factor * values).clamp(min=lowest)).tolist()
+        self._apply_adjusted()
+
+    def set_unsupervised_weight(self, weight: float) -> None:
+        """Change the weight of the unlabeled images' losses likewise."""
+        self._adjusted["unsupervised_weight"] = weight
         self._apply_adjusted()
 
     def after_optimizer_step(self) -> bool:
@@ -148,8 +154,8 @@ class SoftTeacher:
         self._apply_adjusted()
 
     def _apply_adjusted(self) -> None:
-        if "score_threshold" in self._adjusted:
-            self.labeler.score_thresholds.fix(self._adjusted["score_threshold"])
+        if "score_thresholds" in self._adjusted:
+            self.labeler.score_thresholds.fix(self._adjusted["score_thresholds"])
         if "unsupervised_weight" in self._adjusted:
             self.unsupervised_weight = self._adjusted["unsupervised_weight"]
 

@@ -75,18 +75,18 @@ class ScoreThresholds:
     """
 
     def __init__(self, fixed: float | None, density: Sequence[float]) -> None:
-        self.fixed = fixed
+        self.is_fixed = False
         self.density = tuple(density)
         self.num_images = torch.zeros(0, dtype=torch.int64)
         self.rows = torch.zeros(0, 3)
         self.value = torch.ones(len(self.density))
         if fixed is not None:
-            self.fix(fixed)
+            self.fix([fixed] * len(self.density))
 
-    def fix(self, value: float) -> None:
-        """Let one value stand for all classes from now on."""
-        self.fixed = value
-        self.value = torch.full((len(self.density),), value)
+    def fix(self, values: Sequence[float]) -> None:
+        """Let these stand from now on, one for each class."""
+        self.is_fixed = True
+        self.value = torch.tensor(values, dtype=torch.float32)
 
     def observe(self, rows: Tensor, num_images: int) -> None:
         """Remember one step's detections, and set the thresholds anew.
@@ -95,7 +95,7 @@ class ScoreThresholds:
             rows: (N, 2) label and score, the same on every rank.
             num_images: how many images they were found in.
         """
-        if self.fixed is not None:
+        if self.is_fixed:
             return
         self.num_images = torch.cat([self.num_images, torch.tensor([num_images])])
         step = torch.full((len(rows), 1), float(len(self.num_images) - 1))
