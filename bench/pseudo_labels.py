@@ -23,7 +23,7 @@ from softdet.data.index import load_labeled, load_unlabeled
 from softdet.engine.detector import Detector, load_detector
 from softdet.engine.run import RunFolder
 from softdet.engine.uncertainty import spearman
-from softdet.errors import SoftdetError
+from softdet.errors import DataError, SoftdetError
 from softdet.models.postprocess import candidates, suppress
 from softdet.semi.reliability import anchor_uncertainty, cluster_uncertainty
 
@@ -45,14 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         detector = load_detector(RunFolder(options.run).last)
         truth = load_labeled(options.truth, detector.card.class_names)
-        names = {record.path.name for record in load_unlabeled(options.unlabeled).images}
+        paths = {record.path.resolve() for record in load_unlabeled(options.unlabeled).images}
+        records = [record for record in truth.images if record.path.resolve() in paths]
+        num_objects = sum(len(record.boxes) for record in records)
+        if num_objects == 0:
+            raise DataError(f"{options.truth} has no box in an image of {options.unlabeled}. Are they of the same set?")
     except SoftdetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    records = [record for record in truth.images if record.path.name in names]
     images = ImageDataset(records, detector.card.image_size, detector.card.resize)
     rows = np.concatenate([look(detector, sample) for sample in map(images.__getitem__, range(len(images)))])
-    print(what_is_found(rows, sum(len(record.boxes) for record in records)))
+    print(what_is_found(rows, num_objects))
     print(what_tells_places(rows))
     return 0
 

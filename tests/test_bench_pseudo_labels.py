@@ -107,3 +107,8 @@ def test_what_is_not_there_is_told(
     truth = squares / ("valid.json" if missing != "truth" else "none.json")
     assert pseudo_labels.main([str(run), str(truth), str(squares / "valid.json")]) == 2
     assert "error: " in capsys.readouterr().err
+
+
+def test_images_of_another_set_are_told(tiny_run: Path, squares: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pseudo_labels.main([str(tiny_run), str(squares / "valid.json"), str(squares / "unlabeled")]) == 2
+    assert "has no box in an image of" in capsys.readouterr().err

@@ -69,12 +69,12 @@ class View:
     Attributes:
         images: (B, 3, H, W) float in [0, 1].
         matrices: (B, 3, 3) float, from pixels of the stored image to pixels of this view.
-        clean: (B, 3, H, W) the same geometry before colour and erasing; None where nothing asked for it.
+        clean: (B, 3, H, W) the same pictures before colour and erasing.
     """
 
     images: Tensor
     matrices: Tensor
-    clean: Tensor | None = None
+    clean: Tensor
 
     @property
     def size(self) -> tuple[int, int]:
@@ -83,7 +83,7 @@ class View:
         return height, width
 
     def __getitem__(self, rows: slice) -> View:
-        return View(self.images[rows], self.matrices[rows], None if self.clean is None else self.clean[rows])
+        return View(self.images[rows], self.matrices[rows], self.clean[rows])
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,8 +130,8 @@ IN_LISTS: dict[str, tuple[Change | None, str, list[str]]] = {
     ),
     "valid without boxes": (
         lambda p: p.edit("valid.json", lambda content: content.update(annotations=[])),
-        f"{TRAIN} soft_teacher.control=True",
-        ["data.valid", "8 images and not one box, so soft_teacher.control has nothing to compare"],
+        TRAIN,
+        ["data.valid", "8 images and not one box to score against"],
     ),
     "unlabeled nowhere": (None, f"{TRAIN} data.unlabeled=nowhere", ["there is no file nowhere. Is the path right"]),
     "unlabeled empty": (

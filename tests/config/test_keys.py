@@ -222,7 +222,7 @@ ROWS: dict[str, Row] = {
     "optimizer.schedule": Row("cosine", lambda made: made.rates(20)),
     "optimizer.milestones": Row("[0.2, 0.4]", lambda made: made.rates(20), ("optimizer.schedule=step",)),
     "optimizer.warmup_steps": Row("0", lambda made: made.rates(0)),
-    "optimizer.clip_norm": Row("0.1", lambda made: made.trainer.clip_norm),
+    "optimizer.clip_norm": Row("0.1", lambda made: made.trainer.update.clip_norm),
     "params.batch_size": Row("2", lambda made: len(made.batches[0].labeled)),
     "params.epoch": Row("3", lambda made: made.trainer.num_steps, ("params.iterations=None",)),
     "params.random_seed": Row("1", matrices("labeled")),

@@ -54,6 +54,7 @@ def test_the_labeled_views_are_mixed_after_each_was_augmented() -> None:
     plain, mixed = _augmented(0.0), _augmented(1.0)
     assert torch.equal(mixed.labeled.matrices, plain.labeled.matrices)
     assert torch.equal(mixed.labeled.images, mix_images(plain.labeled.images, plain.labeled.images[[1, 0, 3, 2]]))
+    assert torch.equal(mixed.labeled.clean, mix_images(plain.labeled.clean, plain.labeled.clean[[1, 0, 3, 2]]))
     assert [sorted(targets.labels.tolist()) for targets in mixed.targets] == [[0, 1], [0, 1], [2, 3], [2, 3]]
 
 

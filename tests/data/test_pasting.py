@@ -72,6 +72,7 @@ def test_labeled_views_have_the_objects_of_the_one_beside_them() -> None:
         x1, y1, x2, y2 = plain.targets[other].boxes[0].round().int().tolist()
         inside = (slice(None), slice(y1 + 1, y2 - 1), slice(x1 + 1, x2 - 1))
         assert torch.equal(pasted.labeled.images[row][inside], plain.labeled.images[other][inside])
+        assert torch.equal(pasted.labeled.clean[row][inside], plain.labeled.clean[other][inside])
         differs = (pasted.labeled.images[row] != plain.labeled.images[row]).any(0)
         assert 0 < differs.float().mean() < 0.9
 

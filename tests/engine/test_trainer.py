@@ -269,6 +269,30 @@ def test_a_gradient_that_is_not_finite_is_skipped(
     assert load_checkpoint(trainer.checkpoint)["train"]["skipped_steps"] == 1
 
 
+def test_a_teacher_that_does_not_follow_is_said_in_other_words(
+    tiny_config: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = make(
+        tiny_config(
+            f"model.exp_path={tmp_path / 'run'}",
+            "params.iterations=3",
+            "soft_teacher.enabled=False",
+            "basenet.frozen_batchnorm=False",
+        )
+    )
+    follow = trainer.method.after_optimizer_step
+
+    def poisoned_at_1() -> bool:
+        if trainer.state.step == 1:
+            trainer.student.module.state_dict()["backbone.body.conv1.1.running_var"].fill_(math.inf)
+        return follow()
+
+    trainer.method.after_optimizer_step = poisoned_at_1  # type: ignore[method-assign]
+    assert trainer.fit()
+    said = [line for line in capsys.readouterr().out.splitlines() if "skipped" in line]
+    assert said == ["step 2: the student is not finite, and skipped by its teacher"]
+
+
 def test_a_student_that_breaks_for_good_ends_the_run_and_the_teacher_stays_finite(
     tiny_config: Callable[..., Config], tmp_path: Path
 ) -> None:

@@ -91,7 +91,7 @@ def batch(make_batch: Callable[..., AugmentedBatch]) -> AugmentedBatch:
 
 def _rows(part: Any, chosen: slice | list[int]) -> Any:
     if isinstance(part, View):
-        return View(part.images[chosen], part.matrices[chosen], None if part.clean is None else part.clean[chosen])
+        return View(part.images[chosen], part.matrices[chosen], part.clean[chosen])
     if isinstance(part, tuple):
         return part[chosen] if isinstance(chosen, slice) else tuple(part[number] for number in chosen)
     return None if part is None else part[chosen]

@@ -62,7 +62,7 @@ def test_the_labeled_loss_leaves_out_what_the_teacher_is_sure_of(make_method, ba
     nobody_boxed = without_boxes(batch)
     method = make_method(missing_labels="ignore", unsupervised_weight=0.0)
     # The teacher's pseudo boxes on the labeled view, without its colours.
-    clean = View(batch.labeled.clean, batch.labeled.matrices)
+    clean = View(batch.labeled.clean, batch.labeled.matrices, batch.labeled.clean)
     seen = method.labeler.label(replace(batch, weak=clean, unlabeled_readable=batch.labeled_readable))
     sure = [labels.instances[labels.instances.scores > method.score_threshold] for labels in seen]
     assert sum(map(len, sure)) > 0
@@ -90,7 +90,7 @@ def test_the_burn_in_teaches_background_everywhere(make_method, make_batch, miss
 
 def test_where_every_object_is_boxed_nothing_changes(make_method, batch) -> None:
     # The teacher's own boxes on that view, taken for the truth.
-    clean = View(batch.labeled.clean, batch.labeled.matrices)
+    clean = View(batch.labeled.clean, batch.labeled.matrices, batch.labeled.clean)
     method = make_method(missing_labels="ignore")
     seen = method.labeler.label(replace(batch, weak=clean, unlabeled_readable=batch.labeled_readable))
     truth = [labels.instances[labels.instances.scores > method.score_threshold] for labels in seen]

@@ -114,6 +114,19 @@ def test_trap_6_a_student_that_is_not_finite_changes_nothing(make_model, name: s
     assert teacher.update(student) is True
 
 
+def test_statistics_that_are_not_finite_are_mended_and_the_next_step_counts(make_model) -> None:
+    student = make_model(**LIVE)
+    teacher = Teacher(student, 0.9)
+    shake(student, 3)
+    name, other = "backbone.body.conv1.1.running_var", "backbone.body.conv1.1.running_mean"
+    kept = student.state_dict()[other].clone()
+    student.state_dict()[name].fill_(float("inf"))
+    assert teacher.update(student) is False
+    assert torch.equal(student.state_dict()[name], teacher.model.state_dict()[name])
+    assert torch.equal(student.state_dict()[other], kept), "what is finite stays"
+    assert teacher.update(student) is True
+
+
 def test_trap_6_the_teacher_stays_in_evaluation_mode_and_moves_only_when_updated(make_model, make_batch) -> None:
     student = make_model(**LIVE).train()
     method = Supervised(student, Teacher(student, 0.9))

@@ -44,8 +44,6 @@ def load_data(config: Config) -> Data:
     names = read_class_names(config.params.classes) if config.params.classes else None
     root = config.data.root
     train = load_labeled(config.data.train, names, root)
-    valid = load_labeled(config.data.valid, train.class_names, root)
-    require_disjoint(valid, train, "data.train")
     if not _has_boxes(train):
         left_out = ", ".join(f"{count} {reason}" for reason, count in train.dropped.items())
         raise DataError(
@@ -53,6 +51,8 @@ def load_data(config: Config) -> Data:
             + (f"; left out were boxes: {left_out}" if left_out else "")
             + ". Is it the right file, and was it exported with its boxes ([x, y, width, height] in pixels)?"
         )
+    valid = load_valid(config, train.class_names)
+    require_disjoint(valid, train, "data.train")
     test = load_test(config, train.class_names) if config.data.test else None
     if test is not None:
         require_disjoint(test, train, "data.train", "data.test")
@@ -68,17 +68,16 @@ def load_data(config: Config) -> Data:
     require_disjoint(valid, unlabeled, "data.unlabeled")
     if test is not None:
         require_disjoint(test, unlabeled, "data.unlabeled", "data.test")
-    if config.soft_teacher.control and not _has_boxes(valid):
-        raise DataError(
-            f"data.valid ({valid.source}) has {len(valid)} images and not one box, so soft_teacher.control has nothing "
-            "to compare the two arms on"
-        )
     return Data(train, valid, unlabeled, test)
 
 
 def load_valid(config: Config, class_names: Sequence[str]) -> Index:
-    """Read the validation list alone, with the classes of a detector."""
-    return load_labeled(config.data.valid, class_names, config.data.root)
+    """Read the validation list alone, with the classes of a detector.
+
+    Raises:
+        DataError: it has no box, or as `load_labeled`.
+    """
+    return _with_boxes("data.valid", load_labeled(config.data.valid, class_names, config.data.root))
 
 
 def load_test(config: Config, class_names: Sequence[str]) -> Index:
@@ -90,10 +89,7 @@ def load_test(config: Config, class_names: Sequence[str]) -> Index:
     """
     if config.data.test is None:
         raise ConfigError("data.test is missing: no list of test images is named. Leave out --split test.")
-    index = load_labeled(config.data.test, class_names, config.data.root)
-    if not _has_boxes(index):
-        raise DataError(f"data.test ({index.source}) has {len(index)} images and not one box to score against")
-    return index
+    return _with_boxes("data.test", load_labeled(config.data.test, class_names, config.data.root))
 
 
 def make_batches(
@@ -111,7 +107,9 @@ def make_batches(
         ConfigError: as `batch_sizes`.
     """
     batch_size, unlabeled_batch_size = batch_sizes(config, fabric.world_size)
-    labeled, unlabeled = _dataset(config, data.train.images), _unlabeled_dataset(config, data)
+    rooms = cache_rooms(config, len(data.train))
+    labeled = ImageDataset(data.train.images, stored_canvas(config.params.image_size), config.params.resize, rooms[0])
+    unlabeled = _unlabeled_dataset(config, data, rooms[1])
     pool = _pool(config, data, fabric, labeled, unlabeled)
     power = config.params.repeat_rare
     batches = partial(
@@ -180,21 +178,36 @@ def make_augmenter(config: Config) -> Augmenter:
     )
 
 
+def _with_boxes(key: str, index: Index) -> Index:
+    if not _has_boxes(index):
+        raise DataError(
+            f"{key} ({index.source}) has {len(index)} images and not one box to score against. Is it the right file, "
+            "and was it exported with its boxes?"
+        )
+    return index
+
+
 def _has_boxes(index: Index) -> bool:
     return any(len(record.labels) for record in index.images)
 
 
-def _dataset(config: Config, records: Sequence[ImageRecord]) -> ImageDataset:
-    canvas = stored_canvas(config.params.image_size)
-    return ImageDataset(records, canvas, config.params.resize, int(config.data.cache_gb * 1e9))
+def cache_rooms(config: Config, num_labeled: int) -> tuple[int, int]:
+    """How many decoded images of the labeled and of the unlabeled list a process may keep, `data.cache_gb` in all.
+
+    The labeled ones come first, since each of them is served more often.
+    """
+    rows, columns = stored_canvas(config.params.image_size)
+    room = int(config.data.cache_gb * 1e9) // (3 * rows * columns)
+    return min(room, num_labeled), max(room - num_labeled, 0)
 
 
-def _unlabeled_dataset(config: Config, data: Data) -> ImageDataset | None:
+def _unlabeled_dataset(config: Config, data: Data, num_cached: int) -> ImageDataset | None:
     if data.unlabeled is None:
         return None
     # Behind the others, so that these keep their places in the order of a seed and in the pool.
     too = data.train.images if config.soft_teacher.labeled_too else ()
-    return _dataset(config, [*data.unlabeled.images, *(ImageRecord.plain(r.id, r.path, r.size) for r in too)])
+    records = [*data.unlabeled.images, *(ImageRecord.plain(r.id, r.path, r.size) for r in too)]
+    return ImageDataset(records, stored_canvas(config.params.image_size), config.params.resize, num_cached)
 
 
 def _pool(

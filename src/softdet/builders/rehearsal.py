@@ -15,12 +15,11 @@ import torch
 from lightning_fabric import Fabric
 
 from softdet.builders.arms import count_burn_in, count_steps, has_control
-from softdet.builders.data import Data, batch_sizes
+from softdet.builders.data import Data, batch_sizes, cache_rooms
 from softdet.builders.detector import make_card
 from softdet.builders.settings import with_values
 from softdet.builders.trainer import make_trainer
 from softdet.config import Config
-from softdet.data.datasets import stored_canvas
 from softdet.engine.evaluation import detections_over
 from softdet.engine.progress import Stopwatch, memory_gb
 from softdet.engine.trainer import Trainer
@@ -150,7 +149,8 @@ def phases_of(config: Config, data: Data, measured: Measured) -> list[Phase]:
     def phase(name: str, steps: int, seconds: float, *, semi: bool = False) -> Phase:
         served = steps * labeled, steps * unlabeled * semi
         pools = len(data.train), len(data.unlabeled) if data.unlabeled else 0
-        loads = sum(_num_loads(config, *kind) for kind in zip(served, pools, strict=True))
+        rooms = cache_rooms(config, len(data.train))
+        loads = sum(_num_loads(*kind) for kind in zip(served, pools, rooms, strict=True))
         return Phase(name, steps, *served, steps * seconds + loads * measured.loading)
 
     def all_phases() -> Iterator[Phase]:
@@ -191,8 +191,6 @@ def fit_hours(config: Config, data: Data, measured: Measured, hours: float) -> d
     return fitted
 
 
-def _num_loads(config: Config, served: int, pool: int) -> int:
+def _num_loads(served: int, pool: int, room: int) -> int:
     """How many of the images that are served have to be decoded, those of one list."""
-    rows, columns = stored_canvas(config.params.image_size)
-    room = int(config.data.cache_gb * 1e9) // (3 * rows * columns)
     return served - max(served - pool, 0) * min(room, pool) // max(pool, 1)

@@ -5,7 +5,7 @@ So a run that resumes, or that is cut over more processes or micro-batches, sees
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -95,16 +95,16 @@ class Augmenter:
         targets = [project(*pair, self.size) for pair in zip(batch.targets, view.matrices, strict=True)]
         pastes = torch.tensor([each.margins is not None for each in draws])
         others = neighbours(batch.positions, pastes | torch.tensor([each.mixes for each in draws]), batch.readable)
-        images = mix_images(view.images, view.images[others])
         shown, beside = list(targets), [targets[other] for other in others]
+        masks: dict[int, Tensor] = {}
         for row, other in enumerate(others):
             margins = draws[row].margins
             if margins is not None and other != row:
-                patches = patches_around(targets[other].boxes, images.new_tensor(margins))
-                mask = mask_of(patches, self.size)
-                images[row] = torch.where(mask, view.images[other], view.images[row])
-                shown[row], beside[row] = hide(targets[row], mask), cut_out(targets[other], patches)
-        return replace(view, images=images), tuple(mix_targets(shown, beside))
+                patches = patches_around(targets[other].boxes, view.images.new_tensor(margins))
+                masks[row] = mask_of(patches, self.size)
+                shown[row], beside[row] = hide(targets[row], masks[row]), cut_out(targets[other], patches)
+        mixed = View(_mixed(view.images, others, masks), view.matrices, _mixed(view.clean, others, masks))
+        return mixed, tuple(mix_targets(shown, beside))
 
     def _draw(self, batch: UnlabeledBatch, policy: Policy, branch: Branch, step: int) -> list[Draw]:
         stored_height, stored_width = batch.images.shape[-2:]
@@ -192,6 +192,14 @@ def draw(
     if flips:
         matrix = np.array([[-1.0, 0, width], [0, 1, 0], [0, 0, 1]]) @ matrix
     return Draw(matrix, colour, erasures, mixes, margins if pastes else None)
+
+
+def _mixed(images: Tensor, others: list[int], masks: dict[int, Tensor]) -> Tensor:
+    """Each image with its other at half strength, or with what of it the image's mask lets through."""
+    mixed = mix_images(images, images[others])
+    for row, mask in masks.items():
+        mixed[row] = torch.where(mask, images[others[row]], images[row])
+    return mixed
 
 
 def _about(x: float, y: float, angle: float, shear_x: float, shear_y: float) -> np.ndarray:

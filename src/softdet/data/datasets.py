@@ -44,17 +44,17 @@ class ImageDataset(Dataset[Sample]):
         records: the images.
         canvas: rows and columns.
         resize: `letterbox` or `stretch`.
-        cache_bytes: keep decoded images in memory up to so many bytes in each process; 0 for never.
+        num_cached: how many decoded images each process keeps in memory.
     """
 
     def __init__(
-        self, records: Sequence[ImageRecord], canvas: tuple[int, int], resize: Resize, cache_bytes: int = 0
+        self, records: Sequence[ImageRecord], canvas: tuple[int, int], resize: Resize, num_cached: int = 0
     ) -> None:
         self.records = records
         self.canvas = canvas
         self.resize: Resize = resize
         self._cache: dict[int, Sample] = {}
-        self._cache_room = cache_bytes // (3 * canvas[0] * canvas[1])
+        self._num_cached = num_cached
 
     def __len__(self) -> int:
         return len(self.records)
@@ -63,7 +63,7 @@ class ImageDataset(Dataset[Sample]):
         if index in self._cache:
             return self._cache[index]
         sample = self._read(self.records[index])
-        if len(self._cache) < self._cache_room:
+        if len(self._cache) < self._num_cached:
             self._cache[index] = sample
         return sample
 

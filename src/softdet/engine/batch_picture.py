@@ -9,12 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from softdet.data.augment import project
-from softdet.ops.affine import compose, invert
 from softdet.report.drawing import draw_boxes
 from softdet.report.sheets import SIDE, save_sheet, titled_rows
 from softdet.semi.labeling import Labeler
-from softdet.semi.pseudo_labels import classification_targets
 from softdet.structures import AugmentedBatch, Targets, TrainBatch
 
 _MOST_IMAGES = 6
@@ -46,21 +43,11 @@ def picture_batch(
     rows = [
         (f"step {step + 1}: labeled, with the true boxes", _drawn(views.labeled.images, views.targets, class_names))
     ]
-    if labeler is not None and views.strong is not None and views.weak is not None:
-        pseudo = labeler.label(views)
-        lesson = labeler.prepare(views, pseudo)
+    if labeler is not None and views.strong is not None:
+        lesson = labeler.prepare(views, labeler.label(views))
         assert lesson is not None, "there are unlabeled views"
-        matrices = compose(views.strong.matrices, invert(views.weak.matrices))
-        targets = [
-            project(
-                classification_targets(labels, labeler.score_thresholds.of(labels.instances.labels)),
-                matrix,
-                views.strong.size,
-            )
-            for labels, matrix in zip(pseudo, matrices, strict=True)
-        ]
-        title = "unlabeled, strong views with the teacher's boxes above the threshold"
-        rows.append((title, _drawn(lesson.images, targets, class_names)))
+        title = "unlabeled, strong views with the boxes whose class is taught, the true ones of what is mixed in too"
+        rows.append((title, _drawn(lesson.images, lesson.targets, class_names)))
     save_sheet(path, titled_rows(rows))
 
 

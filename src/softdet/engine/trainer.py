@@ -19,11 +19,10 @@ from softdet.engine.progress import ProgressLine, StepTimes, Stopwatch, memory_g
 from softdet.engine.protocols import Method, Monitor, Pool
 from softdet.engine.stopping import StopRequest
 from softdet.engine.train_state import Intervals, TrainState
+from softdet.engine.update import Update
 from softdet.errors import RunError
 from softdet.ops.distributed import gather_lists, sum_over_ranks, world_size
 from softdet.structures import AugmentedBatch, TrainBatch
-
-_MAX_SKIPPED_IN_A_ROW = 25
 
 
 class Trainer:
@@ -86,12 +85,12 @@ class Trainer:
         self.optimizer = optimizer
         self.augment = augment
         self.gradients = Gradients(fabric, student, optimizer, trial)
+        self.update = Update(fabric, student, optimizer, clip_norm)
         self.batches = batches
         self.set_learning_rate = set_learning_rate
         self.evaluate = evaluate
         self.num_steps = num_steps
         self.intervals = intervals
-        self.clip_norm = clip_norm
         self.seed = seed
         self.checkpoint = checkpoint
         self.burn_in_checkpoint = burn_in_checkpoint
@@ -103,7 +102,6 @@ class Trainer:
         self.show = show
         self.state = TrainState()
         self.times = StepTimes(num_steps, semi_from)
-        self._skipped_in_a_row = 0
 
     def fit(self) -> bool:
         """Train from the current state to the last step.
@@ -185,30 +183,9 @@ class Trainer:
         metrics, self.state.pieces = self.gradients.of(
             self.method, self.augment, batches, self.state.pieces, seed, progress.say
         )
-        self._update(step, progress)
+        if not self.update.apply(self.method, step, progress.say):
+            self.state.skipped_steps += 1
         return metrics
-
-    def _update(self, step: int, progress: ProgressLine) -> None:
-        limit = self.clip_norm or float("inf")
-        norm = self.fabric.clip_gradients(self.student, self.optimizer, max_norm=limit, error_if_nonfinite=False)
-        finite = bool(torch.as_tensor(norm).isfinite())
-        # With 16-mixed, the scaler itself skips such a step, and must see it to lower its scale.
-        if finite or self._scales_gradients():
-            self.optimizer.step()
-        if finite and self.method.after_optimizer_step():
-            self._skipped_in_a_row = 0
-            return
-        self.state.skipped_steps += 1
-        self._skipped_in_a_row += 1
-        progress.say(f"step {step + 1}: the gradients are not finite; the step is skipped")
-        if self._skipped_in_a_row >= _MAX_SKIPPED_IN_A_ROW:
-            raise RunError(
-                f"the gradients were not finite for {_MAX_SKIPPED_IN_A_ROW} steps in a row, up to step {step + 1}. "
-                "The learning rate is probably too high: try optimizer.lr a tenth as large."
-            )
-
-    def _scales_gradients(self) -> bool:
-        return getattr(self.fabric.strategy.precision, "scaler", None) is not None
 
     def _count_unreadable(self, batches: list[TrainBatch], progress: ProgressLine) -> None:
         seen = 0

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from softdet.data.augment import project
+from softdet.data.mixup import mix_targets
 from softdet.models.criterion import Assignment, assign
 from softdet.models.postprocess import candidates, suppress
 from softdet.ops.affine import compose, invert
@@ -34,6 +35,7 @@ class Lesson:
         images: (B, 3, H, W) in [0, 1], the strong views, or what was mixed of them.
         classes: the anchors' classes; doubtful ones are ignored.
         boxes: the anchors' boxes, from a list of its own.
+        targets: what of the classes' boxes is to be seen in the images, the true ones of what is mixed in among them.
         weights: (B, A) of the classification loss; the box loss has no background that could be wrong.
         readable: (B,) bool; False where there was nothing to see, or the teacher's output isn't finite.
         known: (B, A) bool; False where the beliefs say nothing.
@@ -44,6 +46,7 @@ class Lesson:
     images: Tensor
     classes: Assignment
     boxes: Assignment
+    targets: list[Targets]
     weights: Tensor
     readable: Tensor
     known: Tensor
@@ -168,15 +171,17 @@ class Labeler:
         images, beliefs, readable = batch.strong.images, self._beliefs(batch.strong), batch.unlabeled_readable
         anchors = self.teacher.model.anchors_at(size)
         known = torch.ones(len(images), len(anchors), dtype=torch.bool, device=images.device)
-        true = assign(anchors, [Targets.empty(images.device)] * len(images), allow_low_quality=True)
-        if self.mixup or any(margins is not None for margins in batch.margins):
-            mixture = mix(batch, images, mixup=self.mixup)
+        true_targets = [Targets.empty(images.device)] * len(images)
+        mixes = self.mixup or any(margins is not None for margins in batch.margins)
+        mixture = mix(batch, images, mixup=self.mixup) if mixes else None
+        if mixture is not None:
             # An unreadable partner has no objects to paste; mixed in, its grey would be taken for background.
             images, readable = mixture.images, readable & (batch.labeled_readable[mixture.others] | ~mixture.is_mixed)
             class_targets, box_targets = mixture.hide(class_targets), mixture.hide(box_targets)
-            true = assign(anchors, mixture.true, allow_low_quality=True)
-            if beliefs is not None:
-                beliefs, known = mixture.beliefs(beliefs, anchors, true)
+            true_targets = mixture.true
+        true = assign(anchors, true_targets, allow_low_quality=True)
+        if mixture is not None and beliefs is not None:
+            beliefs, known = mixture.beliefs(beliefs, anchors, true)
         # Low-quality matches are for true boxes only (METHOD, trap 3).
         classes = overlay(true, assign(anchors, class_targets, allow_low_quality=False))
         boxes = overlay(true, assign(anchors, box_targets, allow_low_quality=False))
@@ -188,13 +193,14 @@ class Labeler:
         if self.background == "soft" and beliefs is not None:
             weights = weights * torch.where(classes.positive, 1.0, background_weights(beliefs))
         weights = torch.where(true.positive, 1.0, weights) * readable[:, None]
-        return Lesson(images, classes, boxes, weights, readable, known, beliefs, statistics)
+        targets = mix_targets(class_targets, true_targets)
+        return Lesson(images, classes, boxes, targets, weights, readable, known, beliefs, statistics)
 
     @torch.no_grad()
     def detect_confidently(self, view: View) -> list[Instances]:
-        """What would be pseudo boxes in any view, its clean version if there is one."""
+        """What would be pseudo boxes in any view, seen without its colours."""
         with self.autocast():
-            output = self.teacher.model(view.images if view.clean is None else view.clean)
+            output = self.teacher.model(view.clean)
         found = candidates(output, view.size, score_threshold=_MIN_SCORE, top_k=_TOP_K)
         kept = [suppress(image, _NMS_IOU) for image in found]
         return [image[image.scores > self.score_thresholds.of(image.labels)] for image in kept]
@@ -224,7 +230,6 @@ class Labeler:
     def _beliefs(self, strong: View) -> Tensor | None:
         if self.background != "soft" and not self.wants_beliefs:
             return None
-        assert strong.clean is not None, "the augmenter keeps the strong view's geometry for the teacher"
         # The teacher looks at the student's own geometry, without its colours: anchor for anchor the same places.
         with self.autocast():
             return self.teacher.model(strong.clean).logits.float()

@@ -43,13 +43,16 @@ class Teacher:
             student: of the same architecture.
 
         Returns:
-            False, and nothing has changed, where the student holds a value that isn't finite: an average poisoned once
-            stays poisoned (METHOD, trap 6).
+            False, and the average is as it was, where the student holds a value that isn't finite: an average poisoned
+            once stays poisoned (METHOD, trap 6). The student's BatchNorm statistics, which nothing else would mend,
+            are the teacher's then.
         """
         # Data parallelism hands them out only before the next pass; until then each rank has those of its own images.
         take_from_first_rank(_moving_statistics(student))
         mine, theirs = self._averaged(self.model), self._averaged(student)
         if not bool(torch.stack([norm.float() for norm in torch._foreach_norm(theirs)]).isfinite().all()):
+            for healthy, broken in zip(_moving_statistics(self.model), _moving_statistics(student), strict=True):
+                broken.copy_(torch.where(broken.isfinite(), broken, healthy))
             return False
         decay = self.decay
         if self.num_updates < _WARM_UP_UPDATES and decay < 1:
