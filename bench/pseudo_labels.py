@@ -25,10 +25,9 @@ from softdet.engine.run import RunFolder
 from softdet.engine.uncertainty import spearman
 from softdet.errors import DataError, SoftdetError
 from softdet.models.postprocess import candidates, suppress
+from softdet.semi.labeling import MIN_SCORE, NMS_IOU, TOP_K
 from softdet.semi.reliability import anchor_uncertainty, cluster_uncertainty
 
-# As the teacher detects in training; see `semi.labeling`.
-MIN_SCORE, NMS_IOU, TOP_K = 0.05, 0.5, 1000
 ON_OBJECT, GOOD = 0.4, 0.75
 # The columns of `look`: what tells a good place, each the lower the better, then what is to be told.
 SIGNS = ("cluster", "anchors", "flip", "score")

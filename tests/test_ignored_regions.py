@@ -17,7 +17,7 @@ from softdet.engine.metrics import evaluate_detections, load_truth
 from softdet.engine.trainer import Trainer
 from softdet.ops.boxes import intersection_over_first
 from softdet.ops.matching import BACKGROUND, IGNORED
-from softdet.semi.supervised import assign_labeled
+from softdet.semi.losses import assign_labeled
 
 MARKS = ("ignore", "iscrowd")
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from torchvision.ops import clip_boxes_to_image
 
 from softdet.models.criterion import assign
 from softdet.models.postprocess import candidates, detect, on_cpu, suppress
-from softdet.ops.boxes import clip_boxes
 from softdet.ops.matching import IGNORED
 from softdet.structures import DenseOutput, Instances, Targets
 
@@ -130,7 +130,7 @@ def test_trap_7_perfect_outputs_are_exactly_the_boxes_with_the_first_and_last_la
 
 def test_detections_stay_inside_the_view(make_output) -> None:
     for found in detect(make_output(), (40, 64), **OPTIONS):
-        assert torch.equal(found.boxes, clip_boxes(found.boxes, (40, 64)))
+        assert torch.equal(found.boxes, clip_boxes_to_image(found.boxes, (40, 64)))
         assert found.boxes[:, 3].max() == 40
 
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
+from torchvision.ops import clip_boxes_to_image
 
-from softdet.ops.boxes import clip_boxes, intersection_over_first, visible_share
+from softdet.ops.boxes import intersection_over_first, visible_share
 
 
 def test_the_share_of_the_first_box_inside_the_second() -> None:
@@ -45,4 +46,4 @@ def test_the_visible_share_counts_rows_and_columns_the_right_way_round() -> None
 
 def test_clipping_leaves_the_last_pixel_whole() -> None:
     # Pixel i covers [i, i + 1): the right edge of the last of 20 columns lies at 20, not at 19.
-    assert clip_boxes(torch.tensor([[-3.0, -3, 50, 50]]), (10, 20)).tolist() == [[0, 0, 20, 10]]
+    assert clip_boxes_to_image(torch.tensor([[-3.0, -3, 50, 50]]), (10, 20)).tolist() == [[0, 0, 20, 10]]

@@ -5,13 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torchvision.ops import box_iou
+from torchvision.ops import box_iou, clip_boxes_to_image
 
 from softdet.config import Config
 from softdet.data.augment import Policy, draw
 from softdet.ops.affine import transform_boxes
 from softdet.ops.box_coding import decode
-from softdet.ops.boxes import clip_boxes
 from softdet.ops.matching import BACKGROUND, IGNORED
 from softdet.semi.pseudo_labels import PseudoLabels
 from softdet.structures import AugmentedBatch, Instances, View
@@ -47,6 +46,20 @@ def test_trap_4_the_default_strong_view_neither_rotates_nor_shears() -> None:
         assert area.item() == pytest.approx(400 * matrix[:2, :2].det().abs().item(), rel=1e-4)
 
 
+def test_trap_4_a_turned_box_teaches_its_class_and_not_its_place(make_method, batch) -> None:
+    method, view = make_method(), still(batch)
+    pseudo = method.labeler.label(view)
+    angle = torch.tensor(0.2)
+    turn = torch.eye(3).repeat(4, 1, 1)
+    turn[0, :2, :2] = torch.tensor([[angle.cos(), -angle.sin()], [angle.sin(), angle.cos()]])
+    turned = replace(view, strong=replace(view.strong, matrices=turn @ view.strong.matrices))
+    upright, lesson = (method.labeler.prepare(each, pseudo) for each in (view, turned))
+    assert upright.boxes.positive[0].any()
+    assert lesson.classes.positive[0].any()
+    assert not lesson.boxes.positive[0].any()
+    assert torch.equal(lesson.boxes.positive[1:], upright.boxes.positive[1:])
+
+
 def test_statistics_count_what_was_taught(make_method, batch) -> None:
     method = make_method()
     pseudo = method.labeler.label(batch)
@@ -69,7 +82,7 @@ def test_pseudo_boxes_travel_from_the_weak_to_the_strong_view(make_method, batch
     for number in (0, 2):
         confident = pseudo[number].instances.scores > 0.3
         moved = transform_boxes(pseudo[number].instances.boxes[confident], strong[number] @ weak[number].inverse())
-        distance = (taught[image == number][:, None] - clip_boxes(moved, SIZE)[None]).abs().amax(-1)
+        distance = (taught[image == number][:, None] - clip_boxes_to_image(moved, SIZE)[None]).abs().amax(-1)
         assert len(distance) > 0
         assert distance.amin(1).max() < 1e-2, "each anchor learns one of the moved boxes"
     label = lesson.classes.labels[image[0], anchor[0]]
@@ -93,7 +106,7 @@ def test_ignored_background_lies_around_doubtful_boxes(make_method, batch) -> No
     found = Instances(anchors[rows], torch.tensor([2, 1, 0]), torch.tensor([0.95, 0.25, 0.19]))
     lesson = method.labeler.prepare(batch, [PseudoLabels(found, torch.zeros(3))] * 4)
     assert lesson.classes.labels[:, rows].tolist() == [[2, IGNORED, BACKGROUND]] * 4
-    near = box_iou(anchors, clip_boxes(found.boxes, SIZE)[1:2])[:, 0] >= 0.4
+    near = box_iou(anchors, clip_boxes_to_image(found.boxes, SIZE)[1:2])[:, 0] >= 0.4
     assert (lesson.classes.labels[:, near] != BACKGROUND).all()
     assert (lesson.weights == 1).all()
 

@@ -108,6 +108,20 @@ def test_a_partners_object_that_fits_no_anchor_is_taught(make_method, batch, mix
         assert (lesson.beliefs[0, taught, 2].sigmoid() == 1).all()
 
 
+def test_the_picture_shows_the_pseudo_and_the_true_boxes(batch, lessons) -> None:
+    plain, mixed = lessons
+    for without, with_true, true in zip(plain.targets, mixed.targets, batch.targets, strict=True):
+        assert torch.equal(with_true.boxes, torch.cat([without.boxes, true.boxes]))
+
+
+def test_agreement_is_over_the_pseudo_boxes_alone(lessons) -> None:
+    plain, mixed = lessons
+    assert torch.equal(plain.guessed, plain.classes.positive)
+    assert mixed.guessed.any()
+    assert (mixed.guessed <= plain.guessed).all()
+    assert (mixed.classes.positive & ~mixed.guessed).any()
+
+
 def test_a_mixed_in_region_that_is_neither_box_nor_background_is_not_believed(make_method, batch) -> None:
     method = make_method(class_targets="dense", mixup=True)
     anchors = method.teacher.model.anchors_at(batch.strong.size)
@@ -135,7 +149,7 @@ def test_a_labeled_images_objects_are_pasted_on_some_unlabeled_ones(batch) -> No
     mixture = mix(replace(batch, margins=MARGINS), batch.strong.images, mixup=False)
     assert torch.equal(mixture.images[1], batch.strong.images[1])
     assert [len(true) for true in mixture.true] == [len(batch.targets[0]), 0, len(batch.targets[2]), 0]
-    assert mixture.is_pasted.tolist() == [True, False, True, False]
+    assert mixture.masks.flatten(1).any(1).tolist() == [False, False, True, False], "the first's partner is empty"
     assert not mixture.is_mixed.any()
     assert not mixture.masks[[1, 3]].any()
     x1, y1, x2, y2 = batch.targets[2].boxes[0].round().int().tolist()

@@ -5,7 +5,8 @@ import torch
 
 from softdet.ops.losses import focal_loss, smooth_l1_loss
 from softdet.ops.matching import IGNORED
-from softdet.semi.supervised import Supervised, assign_labeled, normalisers, supervised_losses
+from softdet.semi.losses import assign_labeled, normalisers, supervised_losses
+from softdet.semi.supervised import Supervised
 from softdet.semi.teacher import Teacher
 from softdet.structures import Targets
 

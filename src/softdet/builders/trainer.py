@@ -29,8 +29,10 @@ from softdet.engine.loggers import CsvLogger, Logger, Loggers
 from softdet.engine.metrics import evaluate_detections, load_truth
 from softdet.engine.optimization import learning_rate_factor, make_optimizer, set_learning_rate
 from softdet.engine.outcome import read_column
+from softdet.engine.protocols import Method
 from softdet.engine.run import RunFolder
-from softdet.engine.trainer import Intervals, Method, Trainer
+from softdet.engine.train_state import Intervals
+from softdet.engine.trainer import Trainer
 from softdet.engine.uncertainty import uncertainty_correlation
 from softdet.engine.validation import Validator
 from softdet.errors import ConfigError

@@ -235,8 +235,10 @@ class SoftTeacherConfig(_Section):
         (0.8, 1.0), description="Scale of the teacher's view; at most 1, so that it never crops."
     )
     translate: Share = Field(0.1, description="Largest shift of the strong view, in parts of the canvas.")
-    rotate: NotNegative = Field(0.0, description="Largest rotation of the strong view, in degrees.")
-    shear: NotNegative = Field(0.0, description="Largest shear of the strong view, in degrees.")
+    rotate: NotNegative = Field(
+        0.0, description="Largest rotation of the strong view, in degrees; then no place is taught."
+    )
+    shear: NotNegative = Field(0.0, description="Largest shear of the strong view, in degrees; likewise.")
     strong_colour: bool = Field(True, description="One of the nine colour operations on the strong view.")
     erase: bool = Field(True, description="Erase 1 to 4 squares of the strong view.")
     mixup: bool = Field(

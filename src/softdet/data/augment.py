@@ -11,12 +11,13 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.ops import clip_boxes_to_image
 
 from softdet.data.colour import GREY, ColourDraw, apply_colour, draw_colour, draw_erasures, erase
 from softdet.data.mixup import mix_images, mix_targets, neighbours
 from softdet.data.pasting import MAX_MARGIN, cut_out, hide, mask_of, patches_around
 from softdet.ops.affine import transform_boxes, warp
-from softdet.ops.boxes import clip_boxes, visible_share
+from softdet.ops.boxes import visible_share
 from softdet.structures import AugmentedBatch, LabeledBatch, Targets, TrainBatch, UnlabeledBatch, View
 
 Branch = Literal["labeled", "weak", "strong"]
@@ -224,10 +225,10 @@ def project(targets: Targets, matrix: Tensor, size: tuple[int, int]) -> Targets:
         Targets clipped to that view. Boxes of which less than 30% is visible, or less than a pixel, become ignored.
     """
     moved = transform_boxes(targets.boxes, matrix)
-    clipped = clip_boxes(moved, size)
+    clipped = clip_boxes_to_image(moved, size)
     sides = clipped[:, 2:] - clipped[:, :2]
     taught = (visible_share(moved, size) >= MIN_VISIBLE_SHARE) & (sides >= _MIN_SIDE).all(1)
-    ignored = torch.cat([clip_boxes(transform_boxes(targets.ignored, matrix), size), clipped[~taught]])
+    ignored = torch.cat([clip_boxes_to_image(transform_boxes(targets.ignored, matrix), size), clipped[~taught]])
     return Targets(clipped[taught], targets.labels[taught], ignored[_has_area(ignored)])
 
 

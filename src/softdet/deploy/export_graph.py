@@ -9,11 +9,10 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import nms
+from torchvision.ops import clip_boxes_to_image, nms
 
 from softdet.engine.detector import Detector
 from softdet.ops.box_coding import decode
-from softdet.ops.boxes import clip_boxes
 
 
 class DenseGraph(nn.Module):
@@ -40,7 +39,7 @@ class DenseGraph(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map (B, H, W, 3) uint8 RGB to boxes (B, N, 4), xyxy in pixels of the canvas, and scores (B, N, K)."""
         output = self.model(images.permute(0, 3, 1, 2).float() / 255)
-        return clip_boxes(decode(output.deltas, self.anchors), self.size), output.logits.sigmoid()
+        return clip_boxes_to_image(decode(output.deltas, self.anchors), self.size), output.logits.sigmoid()
 
 
 class CandidateGraph(nn.Module):

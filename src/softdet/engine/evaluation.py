@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import clip_boxes_to_image
 
 from softdet.data.datasets import ImageDataset, Sample
 from softdet.data.index import ImageRecord, Index
@@ -15,7 +16,6 @@ from softdet.engine.detector import DetectorCard
 from softdet.engine.train_state import MAX_UNREADABLE
 from softdet.errors import DataError
 from softdet.models.postprocess import detect, on_cpu
-from softdet.ops.boxes import clip_boxes
 from softdet.ops.distributed import gather_lists, world_size
 from softdet.structures import Instances
 
@@ -154,7 +154,7 @@ def describe_metrics(metrics: dict[str, Any], title: str) -> str:
 def _in_own_pixels(instances: Instances, sample: Sample) -> Instances:
     factor_x, factor_y = sample.scale
     factors = torch.tensor([factor_x, factor_y, factor_x, factor_y])
-    boxes: Tensor = clip_boxes(instances.boxes / factors, own_size(sample))
+    boxes: Tensor = clip_boxes_to_image(instances.boxes / factors, own_size(sample))
     has_area = (boxes[:, 2:] > boxes[:, :2]).all(1)
     return Instances(boxes[has_area], instances.labels[has_area], instances.scores[has_area])
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import nn
@@ -178,8 +179,8 @@ class Trainer:
     def _train_step(self, step: int, batches: list[TrainBatch], progress: ProgressLine) -> dict[str, float]:
         self.set_learning_rate(step)
         self._count_unreadable(batches, progress)
-        # Dropout and stochastic depth of a backbone then depend on the step alone, and a resumed run repeats them.
-        seed = hash((self.seed, step, self.fabric.global_rank))
+        # Dropout and stochastic depth of a backbone then depend on step and rank alone, and a resumed run repeats them.
+        seed = int(np.random.SeedSequence([self.seed, step, self.fabric.global_rank]).generate_state(1)[0])
         metrics, self.state.pieces = self.gradients.of(
             self.method, self.augment, batches, self.state.pieces, seed, progress.say
         )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from softdet.ops.box_coding import decode
-from softdet.ops.boxes import clip_boxes
 from softdet.structures import DenseOutput, Instances
 
 
@@ -30,7 +29,7 @@ def candidates(output: DenseOutput, size: tuple[int, int], *, score_threshold: f
         kept, order = scores[above].topk(min(top_k, len(above)))
         pairs = above[order]
         anchor, label = pairs // num_classes, pairs % num_classes
-        boxes = clip_boxes(decode(deltas[anchor], output.anchors[anchor]), size)
+        boxes = clip_boxes_to_image(decode(deltas[anchor], output.anchors[anchor]), size)
         has_area = (boxes[:, 2:] > boxes[:, :2]).all(1)
         results.append(Instances(boxes[has_area], label[has_area], kept[has_area]))
     return results

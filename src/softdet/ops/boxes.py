@@ -1,10 +1,8 @@
-"""Areas, overlaps and clipping of xyxy boxes; no +1 pixel anywhere."""
+"""Shares of xyxy boxes; no +1 pixel anywhere."""
 
 import torch
 from torch import Tensor
 from torchvision.ops import box_area, clip_boxes_to_image
-
-clip_boxes = clip_boxes_to_image
 
 
 def intersection_over_first(first: Tensor, second: Tensor) -> Tensor:
@@ -33,4 +31,4 @@ def visible_share(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     Returns:
         (N,) in [0, 1]; 0 for a box without area.
     """
-    return box_area(clip_boxes(boxes, size)) / box_area(boxes).clamp(min=1e-9)
+    return box_area(clip_boxes_to_image(boxes, size)) / box_area(boxes).clamp(min=1e-9)

@@ -23,8 +23,8 @@ def focal_loss(logits: Tensor, labels: Tensor) -> Tensor:
     Returns:
         (...) float32, not negative.
     """
-    num_classes = logits.shape[-1]
-    one_hot = F.one_hot(torch.where(labels < 0, num_classes, labels), num_classes + 1)[..., :-1]
+    # A negative label equals no class.
+    one_hot = labels[..., None] == torch.arange(logits.shape[-1], device=labels.device)
     return sigmoid_focal_loss(logits.float(), one_hot.float(), alpha=ALPHA, gamma=GAMMA).sum(-1)
 
 

@@ -24,7 +24,7 @@ from softdet.semi.thresholds import ScoreThresholds, UncertaintyThreshold
 from softdet.structures import AugmentedBatch, Instances, Targets, View
 
 # What the teacher's detections start from, before any pseudo-label threshold.
-_MIN_SCORE, _NMS_IOU, _TOP_K = 0.05, 0.5, 1000
+MIN_SCORE, NMS_IOU, TOP_K = 0.05, 0.5, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class Lesson:
         weights: (B, A) of the classification loss; the box loss has no background that could be wrong.
         readable: (B,) bool; False where there was nothing to see, or the teacher's output isn't finite.
         known: (B, A) bool; False where the beliefs say nothing.
+        guessed: (B, A) bool, the anchors whose class is a pseudo box's.
         beliefs: (B, A, K) logits of the teacher on the student's own geometry, where they were asked for.
         statistics: counts for the metrics, an image each.
     """
@@ -50,6 +51,7 @@ class Lesson:
     weights: Tensor
     readable: Tensor
     known: Tensor
+    guessed: Tensor
     beliefs: Tensor | None
     statistics: dict[str, float]
 
@@ -129,10 +131,10 @@ class Labeler:
         usable = readable & finite
         labels = []
         size = (images.shape[-2], images.shape[-1])
-        found = candidates(output, size, score_threshold=_MIN_SCORE, top_k=_TOP_K)
+        found = candidates(output, size, score_threshold=MIN_SCORE, top_k=TOP_K)
         for image, seen in enumerate(found):
             before = seen[usable[image].expand(len(seen))]
-            instances = suppress(before, _NMS_IOU)
+            instances = suppress(before, NMS_IOU)
             match self.box_reliability:
                 case "cluster":
                     uncertainty = cluster_uncertainty(instances, before)
@@ -162,10 +164,13 @@ class Labeler:
             return None
         size = batch.strong.size
         class_targets, box_targets = [], []
+        max_uncertainty = self.uncertainty_threshold.value
         for labels, matrix in zip(pseudo, compose(batch.strong.matrices, invert(batch.weak.matrices)), strict=True):
-            confident, agreed = self._select(labels)
+            confident, agreed = self._select(labels, max_uncertainty)
             class_targets.append(project(confident, matrix, size))
-            box_targets.append(project(agreed, matrix, size))
+            # The box around a turned box is too large to be learned.
+            turns = bool(matrix[0, 1] != 0 or matrix[1, 0] != 0)
+            box_targets.append(Targets.empty(batch.strong.images.device) if turns else project(agreed, matrix, size))
         statistics = self._count(pseudo, class_targets, box_targets)
         has_boxes = torch.tensor([len(targets) > 0 for targets in class_targets], device=batch.strong.images.device)
         images, beliefs, readable = batch.strong.images, self._beliefs(batch.strong), batch.unlabeled_readable
@@ -194,15 +199,16 @@ class Labeler:
             weights = weights * torch.where(classes.positive, 1.0, background_weights(beliefs))
         weights = torch.where(true.positive, 1.0, weights) * readable[:, None]
         targets = mix_targets(class_targets, true_targets)
-        return Lesson(images, classes, boxes, targets, weights, readable, known, beliefs, statistics)
+        guessed = classes.positive & ~true.positive
+        return Lesson(images, classes, boxes, targets, weights, readable, known, guessed, beliefs, statistics)
 
     @torch.no_grad()
     def detect_confidently(self, view: View) -> list[Instances]:
         """What would be pseudo boxes in any view, seen without its colours."""
         with self.autocast():
             output = self.teacher.model(view.clean)
-        found = candidates(output, view.size, score_threshold=_MIN_SCORE, top_k=_TOP_K)
-        kept = [suppress(image, _NMS_IOU) for image in found]
+        found = candidates(output, view.size, score_threshold=MIN_SCORE, top_k=TOP_K)
+        kept = [suppress(image, NMS_IOU) for image in found]
         return [image[image.scores > self.score_thresholds.of(image.labels)] for image in kept]
 
     def state_dict(self) -> dict[str, Any]:
@@ -217,7 +223,7 @@ class Labeler:
         self.score_thresholds.load_state_dict(state["score_thresholds"])
         self.uncertainty_threshold.load_state_dict(state["uncertainty_threshold"])
 
-    def _select(self, labels: PseudoLabels) -> tuple[Targets, Targets]:
+    def _select(self, labels: PseudoLabels, max_uncertainty: float) -> tuple[Targets, Targets]:
         limits = self.score_thresholds.of(labels.instances.labels)
         confident = classification_targets(labels, limits)
         if self.background == "ignore":
@@ -225,7 +231,7 @@ class Labeler:
             confident = Targets(confident.boxes, confident.labels, unsure)
         if self.box_score_threshold is not None:
             limits = torch.full_like(limits, self.box_score_threshold)
-        return confident, regression_targets(labels, limits, self.uncertainty_threshold.value)
+        return confident, regression_targets(labels, limits, max_uncertainty)
 
     def _beliefs(self, strong: View) -> Tensor | None:
         if self.background != "soft" and not self.wants_beliefs:

@@ -39,8 +39,7 @@ class Mixture:
     Attributes:
         images: (B, 3, H, W), each with its partner at half strength, with its partner's objects, or as it is.
         others: the partners, by their rows among the labeled images.
-        is_mixed: (B,) bool, where the whole partner is to be seen.
-        is_pasted: (B,) bool, where its objects are.
+        is_mixed: (B,) bool, where the whole partner is to be seen; elsewhere its objects are, or nothing of it.
         true: what of the partners is to be seen.
         masks: (B, H, W) bool, where its partner's objects hide an image.
     """
@@ -48,7 +47,6 @@ class Mixture:
     images: Tensor
     others: list[int]
     is_mixed: Tensor
-    is_pasted: Tensor
     true: list[Targets]
     masks: Tensor
 
@@ -83,8 +81,7 @@ def mix(batch: AugmentedBatch, images: Tensor, *, mixup: bool) -> Mixture:
     """
     others = partners(len(images), len(batch.targets))
     drawn = batch.margins or (None,) * len(images)
-    is_pasted = torch.tensor([margins is not None for margins in drawn], device=images.device)
-    is_mixed = ~is_pasted & mixup
+    is_mixed = torch.tensor([mixup and margins is None for margins in drawn], device=images.device)
     beside = batch.labeled.images[others]
     mixed = torch.where(is_mixed[:, None, None, None], mix_images(images, beside), images)
     masks = torch.zeros(len(images), *images.shape[-2:], dtype=torch.bool, device=images.device)
@@ -98,7 +95,7 @@ def mix(batch: AugmentedBatch, images: Tensor, *, mixup: bool) -> Mixture:
         else:
             true.append(targets if mixup else Targets.empty(images.device))
     mixed = torch.where(masks[:, None], beside, mixed)
-    return Mixture(mixed, others, is_mixed, is_pasted, true, masks)
+    return Mixture(mixed, others, is_mixed, true, masks)
 
 
 def overlay(true: Assignment, guessed: Assignment) -> Assignment:

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from softdet.models.criterion import Assignment, BoxLoss, regression_loss
+from softdet.models.criterion import BoxLoss, regression_loss
 from softdet.semi.class_targets import ClassTargets, unsupervised_class_loss
-from softdet.semi.labeling import Labeler
+from softdet.semi.labeling import Labeler, Lesson
+from softdet.semi.losses import assign_labeled, detached, normalisers, sum_of, supervised_losses
 from softdet.semi.missing_labels import with_missing_ignored
-from softdet.semi.supervised import assign_labeled, normalisers, sum_of, supervised_losses
 from softdet.semi.teacher import Teacher
 from softdet.structures import AugmentedBatch, StepOutput
 
@@ -81,7 +81,7 @@ class SoftTeacher:
             if lesson is None:
                 output = self.student(batch.labeled.images)
                 losses = supervised_losses(output, assignment, batch, num_labeled, self.box_loss)
-                yield StepOutput(sum_of(losses), _detached(losses), {})
+                yield StepOutput(sum_of(losses), detached(losses), {})
                 continue
             # One call for both branches: right under data parallelism and BatchNorm.
             output = self.student(torch.cat([batch.labeled.images, lesson.images]))
@@ -99,8 +99,8 @@ class SoftTeacher:
             guessed = self._weigh(sum_of(unsupervised), known, batch.step)
             # Pseudo losses that outgrow the true ones wreck the model unseen (METHOD, trap 9).
             ratio = {"loss_ratio": (guessed / known.clamp(min=1e-9)).detach().item()}
-            statistics = lesson.statistics | ratio | _agreement(on_strong.logits.detach(), lesson.classes)
-            yield StepOutput(known + guessed, _detached(supervised | unsupervised), statistics)
+            statistics = lesson.statistics | ratio | _agreement(on_strong.logits.detach(), lesson)
+            yield StepOutput(known + guessed, detached(supervised | unsupervised), statistics)
 
     def weight_at(self, step: int) -> float:
         """The unsupervised weight at a step: 0 in the burn-in, then a linear ramp, then constant."""
@@ -176,16 +176,11 @@ class SoftTeacher:
         return replace(batch, targets=tuple(map(with_missing_ignored, batch.targets, confident)))
 
 
-def _detached(losses: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: loss.detach() for name, loss in losses.items()}
-
-
-def _agreement(logits: Tensor, classes: Assignment) -> dict[str, float]:
-    """On how many of an image's taught anchors the student's highest class is the pseudo class.
+def _agreement(logits: Tensor, lesson: Lesson) -> dict[str, float]:
+    """On how many of the anchors that an image's pseudo boxes teach the student's highest class is the pseudo class.
 
     Counts, not a share, so that micro-batches and ranks may be averaged.
     """
-    taught = classes.positive
-    agreed = (logits[taught].argmax(-1) == classes.labels[taught]).sum()
-    num_images = len(classes.labels)
-    return {"anchors_taught": float(taught.sum()) / num_images, "anchors_agreed": float(agreed) / num_images}
+    labels, num_images = lesson.classes.labels[lesson.guessed], len(lesson.images)
+    agreed = (logits[lesson.guessed].argmax(-1) == labels).sum()
+    return {"anchors_taught": len(labels) / num_images, "anchors_agreed": float(agreed) / num_images}

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from softdet.models.criterion import Assignment, BoxLoss, assign, classification_loss, regression_loss
-from softdet.models.retinanet import RetinaNet
-from softdet.ops.distributed import sum_over_ranks, world_size
+from softdet.models.criterion import BoxLoss
+from softdet.semi.losses import assign_labeled, detached, normalisers, sum_of, supervised_losses
 from softdet.semi.teacher import Teacher
-from softdet.structures import AugmentedBatch, DenseOutput, StepOutput
+from softdet.structures import AugmentedBatch, StepOutput
 
 
 class Supervised:
@@ -40,8 +38,7 @@ class Supervised:
         for batch, assignment in zip(batches, assignments, strict=True):
             output = self.student(batch.labeled.images)
             losses = supervised_losses(output, assignment, batch, positives, self.box_loss)
-            detached = {name: loss.detach() for name, loss in losses.items()}
-            yield StepOutput(sum_of(losses), detached, {})
+            yield StepOutput(sum_of(losses), detached(losses), {})
 
     def after_optimizer_step(self) -> bool:
         """Let the teacher follow; False where it refused a student that isn't finite."""
@@ -59,41 +56,3 @@ class Supervised:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
         self.teacher.load_state_dict(state["teacher"])
-
-
-def assign_labeled(model: RetinaNet, batch: AugmentedBatch) -> Assignment:
-    """Lay the true boxes onto the anchors, each box on at least one."""
-    return assign(model.anchors_at(batch.labeled.size), batch.targets, allow_low_quality=True)
-
-
-def supervised_losses(
-    output: DenseOutput, assignment: Assignment, batch: AugmentedBatch, positives: Tensor, box_loss: BoxLoss
-) -> dict[str, Tensor]:
-    """The two losses of the labeled images, over the positives of the whole batch."""
-    weights = batch.labeled_readable[:, None].float()
-    return {
-        "supervised_class": classification_loss(output, assignment, weights) / positives,
-        "supervised_box": regression_loss(output, assignment, weights, box_loss) / positives,
-    }
-
-
-def normalisers(*counts: Tensor | int) -> Tensor:
-    """What each loss is divided by: its positives over all ranks and micro-batches, at least 1.
-
-    Never per image: an image without objects would then weigh as much as all the others together (METHOD, trap 1).
-    Divided by the number of ranks, since data-parallel training averages their gradients.
-
-    Args:
-        counts: this rank's, summed over its micro-batches; the first tells the device, a plain 0 is fine elsewhere.
-
-    Returns:
-        (len(counts),) float32.
-    """
-    device = torch.as_tensor(counts[0]).device
-    local = torch.stack([torch.as_tensor(count).to(device, torch.float32) for count in counts])
-    return sum_over_ranks(local).clamp(min=1) / world_size()
-
-
-def sum_of(losses: dict[str, Tensor]) -> Tensor:
-    """All terms together."""
-    return torch.stack(list(losses.values())).sum()
