@@ -73,6 +73,19 @@ def test_a_bad_box_of_a_yolo_set_is_named_by_file_and_line(own: Any) -> None:
     assert "labeled_2.txt:2" in finding.places[0].detail
 
 
+def test_in_one_pile_of_images_those_without_a_label_file_are_unlabeled(own: Any) -> None:
+    pile = own.folder / "pile"
+    pile.mkdir()
+    (pile / "classes.txt").write_text("cat\ndog\n")
+    for number in range(6):
+        own.image(f"labeled_{number}.png").rename(pile / f"labeled_{number}.png")
+        (pile / f"labeled_{number}.txt").write_text("0 0.3 0.3 0.3 0.3\n1 0.7 0.7 0.3 0.4\n")
+        (own.folder / "unlabeled" / f"unlabeled_{number}.png").rename(pile / f"unlabeled_{number}.png")
+    report = own.examine(labeled=pile, unlabeled=pile)
+    assert report.num_images == {"labeled": 6, "unlabeled": 6, "valid": 6}
+    assert report.findings == ()
+
+
 def test_splits_of_one_source_are_pools_of_their_own(own: Any) -> None:
     for split in ("train", "valid"):
         (own.folder / "rf" / split).mkdir(parents=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def examine(
     Raises:
         DataError: a source can't be read at all.
     """
-    pools, findings = open_labeled(labeled, "labeled", root, class_names)
+    pools, findings = open_labeled(labeled, "labeled", root, class_names, unlabeled)
     for name, path in (("valid", valid), ("test", test)):
         if path is not None:
             opened, told = open_labeled(path, "valid" if name == "valid" else "test", root, class_names)
@@ -69,7 +70,8 @@ def examine(
             findings += told
     if unlabeled is not None:
         pool, told = open_unlabeled(unlabeled, root)
-        pools.append(pool)
+        # Of folders `train` makes lists that share no file; lists are taken as they are.
+        pools.append(_less(pool, pools) if labeled.is_dir() else pool)
         findings += told
     pools.sort(key=lambda pool: POOL_NAMES.index(pool.name))
     facts = _gather(pools, quick, cache, progress)
@@ -82,6 +84,11 @@ def examine(
     findings += check_duplicates(pools, facts) + check_shift(pools, facts)
     is_sample = any(len(known) < len(pool.pictures) for pool, known in zip(pools, facts, strict=True))
     return Report(ordered(findings), {pool.name: len(pool.pictures) for pool in pools}, is_sample)
+
+
+def _less(pool: Pool, others: Sequence[Pool]) -> Pool:
+    taken = {picture.path.resolve() for other in others for picture in other.pictures}
+    return replace(pool, pictures=tuple(each for each in pool.pictures if each.path.resolve() not in taken))
 
 
 def _gather(

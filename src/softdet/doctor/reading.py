@@ -14,7 +14,7 @@ from softdet.data.index import IMAGE_SUFFIXES, image_folders, load_json, load_un
 from softdet.data.sources.assembling import header_sizes
 from softdet.data.sources.finding import ImageFinder
 from softdet.data.sources.parts import Entry, Part, Split, Tally
-from softdet.data.sources.reading import read_parts
+from softdet.data.sources.reading import less_unlabeled, read_parts
 from softdet.data.sources.recognise import recognise
 from softdet.data.sources.unlabeled import read_unlabeled
 from softdet.data.sources.video import VIDEO_SUFFIXES
@@ -27,7 +27,11 @@ _NAME_OF_SPLIT: dict[Split, PoolName] = {"train": "labeled", "valid": "valid", "
 
 
 def open_labeled(
-    path: Path, name: PoolName = "labeled", root: Path | None = None, class_names: Sequence[str] | None = None
+    path: Path,
+    name: PoolName = "labeled",
+    root: Path | None = None,
+    class_names: Sequence[str] | None = None,
+    unlabeled: str | Path | None = None,
 ) -> tuple[list[Pool], list[Finding]]:
     """Read a labeled set of any format.
 
@@ -36,6 +40,7 @@ def open_labeled(
         name: what its images are for; those of a source with splits of its own have each their part.
         root: the images' folder for a COCO JSON, tried last.
         class_names: the names by number, where the set itself has none.
+        unlabeled: as in `read_labeled`.
 
     Returns:
         Its pools, and what is wrong with the lists themselves.
@@ -49,7 +54,7 @@ def open_labeled(
         wanted = _wanted(opened, name)
         return [opened[split][0] for split in wanted], [each for split in wanted for each in opened[split][1]]
     dropped, noted = Tally(), Tally()
-    parts = read_parts(recognised, class_names, dropped, noted)
+    parts, _ = less_unlabeled(read_parts(recognised, class_names, dropped, noted), unlabeled)
     pools = [_pool_of(parts[split], _part_of(split, name), path) for split in _wanted(parts, name)]
     findings = _told("warning", f"{name}-left-out", name, dropped) + _told("note", f"{name}-noted", name, noted)
     return pools, findings

@@ -77,17 +77,9 @@ def _without_unlabeled(
     Raises:
         DataError: there are more of them than labeled ones, so they are hardly all background.
     """
-    pool = Path(unlabeled).resolve() if unlabeled is not None and Path(unlabeled).is_dir() else None
-
-    def is_of_pool(entry: Entry) -> bool:
-        return pool is not None and not entry.is_labeled and entry.path.resolve().is_relative_to(pool)
-
-    left = {
-        split: replace(part, entries=[e for e in part.entries if not is_of_pool(e)]) for split, part in parts.items()
-    }
-    for part in parts.values():
-        for entry in filter(is_of_pool, part.entries):
-            noted.add("images without a label file are unlabeled", entry.path.name)
+    left, taken = less_unlabeled(parts, unlabeled)
+    for entry in taken:
+        noted.add("images without a label file are unlabeled", entry.path.name)
     entries = [entry for part in left.values() for entry in part.entries]
     missing = [entry for entry in entries if not entry.is_labeled]
     if 2 * len(missing) > len(entries):
@@ -99,6 +91,19 @@ def _without_unlabeled(
     for entry in missing:
         noted.add("images without a label file count as background (an empty file says so)", entry.path.name)
     return left
+
+
+def less_unlabeled(parts: dict[Split, Part], unlabeled: str | Path | None) -> tuple[dict[Split, Part], list[Entry]]:
+    """The parts less the images without a label file that lie in the folder of the unlabeled ones, and these images."""
+    pool = Path(unlabeled).resolve() if unlabeled is not None and Path(unlabeled).is_dir() else None
+
+    def is_of_pool(entry: Entry) -> bool:
+        return pool is not None and not entry.is_labeled and entry.path.resolve().is_relative_to(pool)
+
+    left = {
+        split: replace(part, entries=[e for e in part.entries if not is_of_pool(e)]) for split, part in parts.items()
+    }
+    return left, [entry for part in parts.values() for entry in part.entries if is_of_pool(entry)]
 
 
 def _check_cut(parts: dict[Split, dict[str, Any]], path: Path, noted: Tally) -> None:
