@@ -78,7 +78,7 @@ def accuracy_tables(results: Results) -> str:
     ]
     parts = [markdown_table([*head, f"fold {tuning} (tuned on)"], lines), _share_table(results, sets)] if sets else []
     if idle := [name for name in results.table.sets if name not in sets]:
-        parts.append(f"Not run yet: {', '.join(idle)}.")
+        parts.append(f"No main arm is run yet: {', '.join(idle)}.")
     return "\n\n".join(parts)
 
 
@@ -104,9 +104,11 @@ def changes_table(results: Results, group_name: Group) -> str:
                 if [row.digest for row in rows] != [row.digest for row in same_folds]:
                     own = [row.fold for row in rows] if group.arms[arm].folds else []
                     mark = f" (folds {_listed(own)})" if own else ""
-                    lines.append([name, title(arm) + mark, *_ap_and_ap50(rows), _signed(gain(rows, same_folds))])
+                    there = f" (from {_mean([row.AP for row in same_folds])})" if own else ""
+                    compared = _signed(gain(rows, same_folds)) + there
+                    lines.append([name, title(arm) + mark, *_ap_and_ap50(rows), compared])
     folds = _listed(group.folds)
-    return markdown_table(["set", "arm", f"AP on fold {folds}", "AP50", f"against {title(start)}"], lines)
+    return markdown_table(["set", "arm", f"AP (fold {folds} unless said)", "AP50", f"against {title(start)}"], lines)
 
 
 def ablation_table(results: Results) -> str:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 # Windows has none.
 resource = import_module("resource") if find_spec("resource") else None
 
-# Until the first semi-supervised step is timed: one costs about as much as three supervised ones (METHOD, section 6).
+# Until the first semi-supervised step is timed: one costs about as much as three supervised ones.
 _GUESSED_RATIO = 3.0
 _SMOOTHING = 0.9
 

@@ -20,7 +20,7 @@ _FEWEST_BOXES = 10
 def uncertainty_correlation(
     labeler: Labeler, images: ImageDataset, *, device: torch.device, batch_size: int, rank: int = 0
 ) -> float:
-    """Spearman's rank correlation of the uncertainty of pseudo boxes with 1 - IoU (METHOD, section 3).
+    """Spearman's rank correlation of the uncertainty of pseudo boxes with 1 - IoU.
 
     Above 0 a threshold on the uncertainty keeps the better boxes; around 0 it keeps any.
 

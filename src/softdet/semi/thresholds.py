@@ -21,7 +21,7 @@ class UncertaintyThreshold:
 
     Soft Teacher's .02 belongs to its refinement head; on a dense head the scale is another one, and labeled images
     can't tell it, since the teacher has memorised them. So it is the median uncertainty of the recent unlabeled boxes
-    with a score above .9, or of the top tenth by score where there is none (METHOD, section 3).
+    with a score above .9, or of the top tenth by score where there is none.
 
     Args:
         fixed: a value to use instead; None reads it off.
