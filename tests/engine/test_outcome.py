@@ -23,7 +23,6 @@ from softdet.engine.outcome import (
     describe_outcome,
     describe_run,
     likely_reasons,
-    read_column,
     settle,
 )
 from softdet.engine.run import RunFolder
@@ -102,13 +101,6 @@ def test_a_run_without_a_control_claims_no_gain(
 
 def test_a_run_whose_metrics_were_deleted_says_so(tmp_path: Path) -> None:
     assert describe_run(tmp_path / "metrics.csv", 10) == f"there is no evaluation in {tmp_path / 'metrics.csv'}"
-
-
-def test_a_column_holds_the_steps_that_have_a_value(tmp_path: Path) -> None:
-    path = write(tmp_path / "metrics.csv", rows())
-    assert read_column(path, "valid_AP") == {10: 0.35, 40: 0.421}
-    assert read_column(path, "nothing") == {}
-    assert read_column(tmp_path / "none.csv", "valid_AP") == {}
 
 
 @pytest.mark.parametrize(

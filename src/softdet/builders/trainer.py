@@ -28,7 +28,6 @@ from softdet.engine.evaluation import detections_over, device_for
 from softdet.engine.loggers import CsvLogger, Logger, Loggers
 from softdet.engine.metrics import evaluate_detections, load_truth
 from softdet.engine.optimization import learning_rate_factor, make_optimizer, set_learning_rate
-from softdet.engine.outcome import read_column
 from softdet.engine.protocols import Method
 from softdet.engine.run import RunFolder
 from softdet.engine.train_state import Intervals
@@ -37,6 +36,7 @@ from softdet.engine.uncertainty import uncertainty_correlation
 from softdet.engine.validation import Validator
 from softdet.errors import ConfigError
 from softdet.models.retinanet import build_retinanet
+from softdet.report.history import read_history
 from softdet.semi.health import HealthMonitor
 from softdet.semi.labeling import Labeler
 from softdet.semi.soft_teacher import SoftTeacher
@@ -136,7 +136,7 @@ def make_trainer(config: Config, fabric: Fabric, data: Data, *, resume: bool, ke
         seed=params.random_seed,
         checkpoint=run.checkpoint,
         burn_in_checkpoint=run.burn_in if keep_burn_in else None,
-        control_ap=read_column(run.control.metrics, "valid_AP") if has_control(config) else {},
+        control_ap=read_history(run.control.metrics).of("valid_AP") if has_control(config) else {},
         loggers=None,
         pool=pool,
         trial=trial,

@@ -6,6 +6,7 @@ annotation of id 0 looks like no match at all.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,3 +162,12 @@ def _area(annotation: dict[str, Any]) -> float:
     """The area that the file states, which for COCO is the outline's; the box's where it states none."""
     area = annotation.get("area")
     return annotation["bbox"][2] * annotation["bbox"][3] if area is None else area
+
+
+def counted_detections(evaluation: COCOeval) -> Iterator[tuple[int, float, bool]]:
+    """Of an evaluation at one IoU, each detection that counts: the number of its class, its score, if it is right."""
+    for cell in evaluation.eval_imgs:
+        if cell is not None:
+            for score, match, ignored in zip(cell["dtScores"], cell["dtMatches"][0], cell["dtIgnore"][0], strict=True):
+                if not ignored:
+                    yield cell["category_id"], score, match > 0

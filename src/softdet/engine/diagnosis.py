@@ -11,7 +11,7 @@ from hotcoco import COCOeval
 from numpy.typing import NDArray
 
 from softdet.data.index import ImageRecord, Index
-from softdet.engine.columns import Columns, new_evaluation, number_ids, to_columns
+from softdet.engine.columns import Columns, counted_detections, new_evaluation, number_ids, to_columns
 from softdet.report.facts import Box, Diagnosis, Judged, Suspect
 
 _IOU = 0.5
@@ -79,15 +79,10 @@ def _matches(evaluation: COCOeval, columns: Columns) -> tuple[_ByClass, _ByClass
     """By class: scores of the detections that count, scores of the right ones, and the number of true boxes."""
     scores: dict[int, list[float]] = defaultdict(list)
     right: dict[int, list[float]] = defaultdict(list)
-    for cell in evaluation.eval_imgs:
-        if cell is None:
-            continue
-        place = cell["category_id"] - 1
-        for score, match, ignored in zip(cell["dtScores"], cell["dtMatches"][0], cell["dtIgnore"][0], strict=True):
-            if not ignored:
-                scores[place].append(score)
-                if match > 0:
-                    right[place].append(score)
+    for number, score, is_right in counted_detections(evaluation):
+        scores[number - 1].append(score)
+        if is_right:
+            right[number - 1].append(score)
     boxes = {place: int(number) for place, number in enumerate(columns.num_boxes()[1:]) if number}
     return (
         {place: np.sort(scores[place]) for place in boxes},

@@ -14,7 +14,7 @@ from hotcoco import COCOeval
 from numpy.typing import NDArray
 
 from softdet.data.index import load_json
-from softdet.engine.columns import new_evaluation, number_ids, some_ids, to_columns
+from softdet.engine.columns import counted_detections, new_evaluation, number_ids, some_ids, to_columns
 from softdet.errors import DataError
 
 # The ids and names that each list of a ground truth file must have.
@@ -187,14 +187,7 @@ def operating_threshold(truth: dict[str, Any], detections: list[dict[str, Any]])
     evaluation = new_evaluation(columns, every_size_only=True)
     evaluation.params.iou_thrs = [0.5]
     evaluation.evaluate()
-    counted = [
-        (cell["category_id"], score, match > 0)
-        for cell in evaluation.eval_imgs
-        if cell is not None
-        for score, match, ignored in zip(cell["dtScores"], cell["dtMatches"][0], cell["dtIgnore"][0], strict=True)
-        if not ignored
-    ]
-    labels, scores, is_right = np.array(counted, np.float64).reshape(-1, 3).T
+    labels, scores, is_right = np.array([*counted_detections(evaluation)], np.float64).reshape(-1, 3).T
     num_boxes = columns.num_boxes()
     labels_with_boxes = np.flatnonzero(num_boxes)
     return _best_threshold(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from softdet.engine.columns import new_evaluation, number_ids, to_columns
+from softdet.engine.columns import counted_detections, new_evaluation, number_ids, to_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,9 @@ def counts_above(truth: dict[str, Any], detections: list[dict[str, Any]], thresh
     evaluation.evaluate()
     num_boxes = columns.num_boxes()
     totals = {number: [0, 0] for number in range(1, columns.num_classes + 1)}
-    for cell in evaluation.eval_imgs:
-        if cell is None:
-            continue
-        for match, ignored in zip(cell["dtMatches"][0], cell["dtIgnore"][0], strict=True):
-            if not ignored:
-                totals[cell["category_id"]][0] += match > 0
-                totals[cell["category_id"]][1] += 1
+    for number, _, is_right in counted_detections(evaluation):
+        totals[number][0] += is_right
+        totals[number][1] += 1
     numbers = number_ids(truth["categories"])
     return {
         category_id: Counts(int(totals[number][0]), totals[number][1], int(num_boxes[number]))

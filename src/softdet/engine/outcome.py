@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal
 
 import torch
@@ -20,6 +18,7 @@ from softdet.engine.evaluation import detections_over
 from softdet.engine.metrics import class_agnostic_ap, evaluate_detections
 from softdet.engine.run import RunFolder
 from softdet.files import whole_file, write_json
+from softdet.report.history import read_history
 
 # Beyond these a number is named as a likely reason: in parts of the labeled density, of the labeled losses, and in AP.
 _FEW, _MANY = 1 / 3, 2.0
@@ -129,9 +128,8 @@ def likely_reasons(
     Returns:
         At least one.
     """
-    pseudo_boxes, empty, ratio = (
-        _late_mean(metrics, name, burn_in) for name in ("pseudo_boxes", "empty_images", "loss_ratio")
-    )
+    history = read_history(metrics)
+    pseudo_boxes, empty, ratio = map(history.late_mean, ("pseudo_boxes", "empty_images", "loss_ratio"))
     found = f"{pseudo_boxes:.2g} pseudo boxes an image where labeled images have {density.boxes:.2g}"
     reasons = []
     if pseudo_boxes < _FEW * density.boxes:
@@ -148,7 +146,7 @@ def likely_reasons(
             f"the unlabeled images' losses were {ratio:.1f} times the labeled ones': "
             "lower soft_teacher.unsup_loss_weight"
         )
-    curve = {step: ap for step, ap in read_column(metrics, "valid_AP").items() if step >= burn_in}
+    curve = {step: ap for step, ap in history.of("valid_AP").items() if step >= burn_in}
     peak = max(curve, key=curve.__getitem__, default=0)
     if peak and curve[peak] - gain.after > _FALLEN_AP:
         reasons.append(
@@ -196,7 +194,7 @@ def describe_run(metrics: Path, burn_in: int | None, test_ap: float | None = Non
         burn_in: its steps; None for a supervised run.
         test_ap: of the last weights on the test images, if there are any.
     """
-    curve = read_column(metrics, "valid_AP")
+    curve = read_history(metrics).of("valid_AP")
     if not curve:
         return f"there is no evaluation in {metrics}"
     num_steps, last = max(curve.items())
@@ -210,20 +208,6 @@ def describe_run(metrics: Path, burn_in: int | None, test_ap: float | None = Non
     else:
         line = f"Soft Teacher ({num_steps} steps) {100 * last:.1f}"
     return line + on_test
-
-
-def read_column(metrics: Path, name: str) -> dict[int, float]:
-    """One column of a run's metrics.csv by step, where it holds a value; empty where there is no such file."""
-    if not metrics.is_file():
-        return {}
-    with metrics.open(newline="", encoding="utf-8") as file:
-        return {int(row["step"]): float(row[name]) for row in csv.DictReader(file) if row.get(name)}
-
-
-def _late_mean(metrics: Path, name: str, burn_in: int) -> float:
-    """The mean over the second half of what was logged after the burn-in; nan where nothing was."""
-    values = [value for step, value in read_column(metrics, name).items() if step > burn_in]
-    return fmean(values[len(values) // 2 :]) if values else float("nan")
 
 
 def _reported(outcome: Outcome) -> str:
