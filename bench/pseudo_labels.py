@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torchvision.ops import box_iou
 
 from softdet.data.datasets import ImageDataset, Sample
-from softdet.data.index import load_labeled, load_unlabeled
+from softdet.data.index_reading import load_labeled, load_unlabeled
 from softdet.engine.detector import Detector, load_detector
 from softdet.engine.run import RunFolder
 from softdet.engine.uncertainty import spearman

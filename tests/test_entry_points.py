@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 import softdet
-from softdet.data.index import load_labeled, load_unlabeled
+from softdet.data.index_reading import load_labeled, load_unlabeled
 from softdet.data.splits import percent_indices
 from softdet.engine.run import RunFolder
 

@@ -12,7 +12,7 @@ import torch
 
 from softdet import builders
 from softdet.config import load_config
-from softdet.data.index import load_labeled
+from softdet.data.index_reading import load_labeled
 from softdet.engine.metrics import evaluate_detections, load_truth
 from softdet.engine.trainer import Trainer
 from softdet.ops.boxes import intersection_over_first

@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 
 from softdet import builders
 from softdet.config import Config, dump_config, load_config, save_config
-from softdet.data.index import load_labeled
+from softdet.data.index_reading import load_labeled
 from softdet.engine.checkpoint import load_checkpoint
 from softdet.engine.detector import load_detector, read_card
 from softdet.engine.run import RunFolder

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from softdet.data.index import load_labeled
+from softdet.data.index_reading import load_labeled
 from softdet.engine.detector import load_detector
 from softdet.engine.evaluation import infer
 from softdet.engine.run import RunFolder

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from softdet.config import load_config
-from softdet.data.index import load_labeled, load_unlabeled
+from softdet.data.index_reading import load_labeled, load_unlabeled
 from softdet.engine.detector import read_card
 from softdet.engine.run import RunFolder
 

@@ -7,7 +7,7 @@ from PIL import Image
 from torchvision.models.detection import RetinaNet_ResNet50_FPN_Weights
 
 from softdet.data.coco_release import prepare_coco
-from softdet.data.index import load_labeled, load_unlabeled, read_class_names
+from softdet.data.index_reading import load_labeled, load_unlabeled, read_class_names
 from softdet.data.index_writing import Written
 from softdet.errors import DataError
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from softdet.data.index import load_labeled, load_unlabeled
+from softdet.data.index_reading import load_labeled, load_unlabeled
 from softdet.data.splits import percent_indices, split_index, validation_indices
 from softdet.errors import DataError
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from softdet.data import synthetic
-from softdet.data.index import load_labeled, load_unlabeled
+from softdet.data.index_reading import load_labeled, load_unlabeled
 from softdet.data.synthetic import CLASS_NAMES, DETAIL, MAX_SIZE, Scene, draw_scene, write_synthetic
 from softdet.errors import DataError
 

@@ -13,7 +13,8 @@ import onnx
 import pytest
 import torch
 
-from softdet.data.index import ImageRecord, load_unlabeled
+from softdet.data.index import ImageRecord
+from softdet.data.index_reading import load_unlabeled
 from softdet.deploy import export_check, export_files
 from softdet.deploy.export import describe_parity, export_detector
 from softdet.deploy.export_check import canvases_of, check_parity, patterns

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from softdet.data.index import load_labeled
+from softdet.data.index_reading import load_labeled
 from softdet.engine.diagnosis import diagnose
 from softdet.engine.metrics import evaluate_detections, load_truth, operating_threshold
 from softdet.engine.operating_point import counts_above

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from softdet.data.images import Resize
-from softdet.data.index import ImageRecord, Index, load_labeled
+from softdet.data.index import ImageRecord, Index
+from softdet.data.index_reading import load_labeled
 from softdet.engine import evaluation as module
 from softdet.engine.detector import DetectorCard, load_detector
 from softdet.engine.evaluation import check_failures, detections_over, device_for, infer, to_coco

@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from softdet.data.index import ImageRecord, load_unlabeled
+from softdet.data.index import ImageRecord
+from softdet.data.index_reading import load_unlabeled
 from softdet.engine.detector import load_detector
 from softdet.engine.gallery import Gallery, choose_images, fates_of
 from softdet.engine.run import RunFolder

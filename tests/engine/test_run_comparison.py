@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from softdet.data.index import load_labeled
+from softdet.data.index_reading import load_labeled
 from softdet.engine.detector import load_detector, save_detector
 from softdet.engine.metrics import load_truth
 from softdet.engine.run import RunFolder

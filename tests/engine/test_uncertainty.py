@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from softdet.data.datasets import ImageDataset
-from softdet.data.index import load_labeled
+from softdet.data.index_reading import load_labeled
 from softdet.engine.uncertainty import spearman, uncertainty_correlation
 from softdet.models.retinanet import RetinaNet
 from softdet.semi.labeling import Labeler

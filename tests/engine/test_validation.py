@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from softdet.data.index import Index, load_labeled
+from softdet.data.index import Index
+from softdet.data.index_reading import load_labeled
 from softdet.engine.detector import load_detector, read_card
 from softdet.engine.metrics import load_truth, operating_threshold
 from softdet.engine.run import RunFolder

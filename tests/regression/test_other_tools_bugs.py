@@ -26,7 +26,7 @@ from softdet import builders
 from softdet.builders.rehearsal import scratch_trainer
 from softdet.builders.smoke import prove
 from softdet.config import Config, load_config
-from softdet.data.index import load_labeled
+from softdet.data.index_reading import load_labeled
 from softdet.engine.checkpoint import load_checkpoint
 from softdet.engine.detector import load_detector, read_card
 from softdet.engine.evaluation import detections_over, to_coco

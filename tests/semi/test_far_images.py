@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from softdet.data.datasets import ImageDataset
-from softdet.data.index import load_unlabeled
+from softdet.data.index_reading import load_unlabeled
 from softdet.models.retinanet import RetinaNet, build_retinanet
 from softdet.semi.far_images import Distances, distances_among, image_features, nearest_labeled
 

@@ -13,7 +13,8 @@ from softdet.config import Config
 from softdet.data.augment import Augmenter, Policy
 from softdet.data.checks import require_disjoint
 from softdet.data.datasets import ImageDataset, stored_canvas
-from softdet.data.index import ImageRecord, Index, load_labeled, load_unlabeled, read_class_names
+from softdet.data.index import ImageRecord, Index
+from softdet.data.index_reading import load_labeled, load_unlabeled, read_class_names
 from softdet.data.loaders import train_batches
 from softdet.data.rare_classes import repeat_factors
 from softdet.engine.run import RunFolder

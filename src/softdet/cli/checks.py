@@ -12,7 +12,7 @@ from softdet.cli.doctor import print_report
 from softdet.cli.output import say
 from softdet.cli.own_data import OwnData
 from softdet.config import Config
-from softdet.data.index import read_class_names
+from softdet.data.index_reading import read_class_names
 from softdet.doctor.examine import examine
 from softdet.doctor.findings import Finding, Report
 from softdet.doctor.reach import Canvas

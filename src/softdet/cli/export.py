@@ -11,7 +11,8 @@ import typer
 from softdet.builders.data import load_valid
 from softdet.cli.output import require_ending, say
 from softdet.config import Config, load_config
-from softdet.data.index import ImageRecord, load_labeled, load_unlabeled
+from softdet.data.index import ImageRecord
+from softdet.data.index_reading import load_labeled, load_unlabeled
 from softdet.deploy.export import Exported, describe_parity, export_detector
 from softdet.deploy.export_files import Format, require_packages
 from softdet.deploy.model_card import ModelFacts, model_card

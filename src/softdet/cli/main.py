@@ -23,7 +23,7 @@ from softdet.cli.pseudo_label import merge, pseudo_label
 from softdet.cli.report import report
 from softdet.cli.train import train
 from softdet.config import Config, describe, json_schema, keys, load_config, markdown
-from softdet.data.index import load_labeled, load_unlabeled
+from softdet.data.index_reading import load_labeled, load_unlabeled
 from softdet.data.sources.overlap import unseen
 from softdet.data.sources.parts import Tally
 from softdet.engine.detector import read_card

@@ -28,7 +28,8 @@ from softdet.cli.predict import (
 )
 from softdet.config import Config, load_config
 from softdet.data.corrections import Change
-from softdet.data.index import Index, load_labeled, load_unlabeled
+from softdet.data.index import Index
+from softdet.data.index_reading import load_labeled, load_unlabeled
 from softdet.data.index_writing import write_index
 from softdet.data.known_images import KnownImages, with_images
 from softdet.data.merging import Corrected, corrected_images, joined, left_unlabeled

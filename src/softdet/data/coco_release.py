@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from softdet.data.index import load_json
+from softdet.data.index_reading import load_json
 from softdet.data.index_writing import Written, relative_path, write_index, write_whole
 from softdet.errors import DataError
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from softdet.data.corrections import Boxes, Change, count_changes
-from softdet.data.index import Index, load_json
+from softdet.data.index import Index
+from softdet.data.index_reading import load_json
 from softdet.data.index_writing import relative_path
 from softdet.data.known_images import KnownImages
 from softdet.data.sources.assembling import header_sizes

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from softdet.data.index import load_unlabeled
+from softdet.data.index_reading import load_unlabeled
 from softdet.data.sources.parts import Tally
 from softdet.data.sources.unlabeled import read_unlabeled
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from softdet.data.index import image_folders, load_json
+from softdet.data.index_reading import image_folders, load_json
 from softdet.data.index_writing import Written, relative_path, write_index
 from softdet.errors import DataError
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from softdet.data.index import IMAGE_SUFFIXES, image_folders, load_json, load_unlabeled
+from softdet.data.index import IMAGE_SUFFIXES
+from softdet.data.index_reading import image_folders, load_json, load_unlabeled
 from softdet.data.sources.assembling import header_sizes
 from softdet.data.sources.finding import ImageFinder
 from softdet.data.sources.parts import Entry, Part, Split, Tally

@@ -1,4 +1,4 @@
-"""Numbers of a run: metrics.csv always, other loggers beside it, a progress line for people."""
+"""Numbers of a run: metrics.csv always, other loggers beside it."""
 
 from __future__ import annotations
 

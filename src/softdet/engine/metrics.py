@@ -13,7 +13,7 @@ import numpy as np
 from hotcoco import COCOeval
 from numpy.typing import NDArray
 
-from softdet.data.index import load_json
+from softdet.data.index_reading import load_json
 from softdet.engine.columns import counted_detections, new_evaluation, number_ids, some_ids, to_columns
 from softdet.errors import DataError
 

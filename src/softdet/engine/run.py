@@ -1,4 +1,4 @@
-"""The run folder: what lies where, who may write into it, and the evaluation of its result."""
+"""The run folder: what lies where, and who may write into it."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from softdet.data.index import Index, load_labeled, load_unlabeled
+from softdet.data.index import Index
+from softdet.data.index_reading import load_labeled, load_unlabeled
 from softdet.engine.comparison import Gain, bootstrap_interval
 from softdet.engine.detector import DetectorCard, read_card
 from softdet.engine.diagnosis import diagnose

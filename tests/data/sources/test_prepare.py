@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from labeled_sets import WRITERS, boxes_of, random_content, write_coco, write_picture, write_text, write_yolo
 
-from softdet.data.index import load_labeled, load_unlabeled
+from softdet.data.index_reading import load_labeled, load_unlabeled
 from softdet.data.prepare import Prepared, prepare
 from softdet.errors import DataError
 

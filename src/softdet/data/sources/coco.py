@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from softdet.data.index import entries_of, image_folders, load_json
+from softdet.data.index_reading import entries_of, image_folders, load_json
 from softdet.data.sources.finding import ImageFinder
 from softdet.data.sources.parts import Box, Corners, Entry, Part, Split, Tally, enclosing, split_of
 from softdet.errors import DataError

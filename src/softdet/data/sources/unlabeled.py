@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 
-from softdet.data.index import IMAGE_SUFFIXES, load_unlabeled
+from softdet.data.index import IMAGE_SUFFIXES
+from softdet.data.index_reading import load_unlabeled
 from softdet.data.sources.finding import files_below
 from softdet.data.sources.parts import Tally
 from softdet.data.sources.video import VIDEO_SUFFIXES, write_frames

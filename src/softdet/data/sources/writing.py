@@ -8,7 +8,7 @@ from os.path import commonpath
 from pathlib import Path
 from typing import Any
 
-from softdet.data.index import load_json
+from softdet.data.index_reading import load_json
 from softdet.data.index_writing import relative_path, write_index
 from softdet.errors import DataError
 

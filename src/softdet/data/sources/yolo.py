@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from softdet.data.index import IMAGE_SUFFIXES, read_class_names
+from softdet.data.index import IMAGE_SUFFIXES
+from softdet.data.index_reading import read_class_names
 from softdet.data.sources.finding import files_below, images_below
 from softdet.data.sources.parts import Entry, Part, Split, Tally, categories_of, split_of_path
 from softdet.data.sources.yolo_labels import read_labels

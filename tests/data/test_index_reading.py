@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from softdet.data.index import Index, load_json, load_labeled, load_unlabeled, read_class_names
+from softdet.data.index import Index
+from softdet.data.index_reading import load_json, load_labeled, load_unlabeled, read_class_names
 from softdet.errors import DataError
 
 CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 90, "name": "dog"}, {"id": 7, "name": "emu"}]
