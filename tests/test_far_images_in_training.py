@@ -17,9 +17,9 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from trainers import trainer_in_its_folder
 
-from softdet import builders
-from softdet.config import load_config, save_config
+from softdet.config import load_config
 from softdet.data.datasets import ImageDataset
 from softdet.engine.checkpoint import load_checkpoint
 from softdet.engine.run import RunFolder
@@ -58,13 +58,7 @@ def make(squares: Path, unlabeled: Path) -> Callable[..., Trainer]:
     def make(folder: Path, *overrides: str) -> Trainer:
         places = [f"model.exp_path={folder}", f"data.unlabeled={unlabeled}"]
         config = load_config(squares / "tiny.yaml", [*places, *KEYS, *overrides])
-        fabric = builders.make_fabric(config)
-        fabric.launch()
-        run = RunFolder(folder)
-        run.claim(fabric, resume=False, overwrite=False)
-        save_config(config, run.config)
-        run.write_environment(fabric.device)
-        return builders.make_trainer(config, fabric, builders.load_data(config), resume=False)
+        return trainer_in_its_folder(config)
 
     return make
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from trainers import trainer_of
 
 from softdet import builders
 from softdet.config import Config, load_config, save_config
@@ -32,12 +33,6 @@ def column(run: RunFolder, name: str) -> dict[int, float]:
     """The values of a column of metrics.csv, by the step."""
     with run.metrics.open(newline="", encoding="utf-8") as file:
         return {int(row["step"]): float(row[name]) for row in csv.DictReader(file) if row.get(name)}
-
-
-def made(config: Config) -> Trainer:
-    fabric = builders.make_fabric(config)
-    fabric.launch()
-    return builders.make_trainer(config, fabric, builders.load_data(config), resume=False)
 
 
 def losses_of(trainer: Trainer, num_steps: int) -> list[dict[str, float]]:
@@ -78,8 +73,8 @@ if torch.cuda.is_available():
         monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
         keys = [f"model.exp_path={tmp_path}", "soft_teacher.burn_in_steps=2", "params.colour=True"]
         keys += [f"soft_teacher.class_targets={class_targets}", "soft_teacher.pseudo_cls_th=0.01"]
-        on_gpu = losses_of(made(tiny_config(*keys, "cuda.using=True")), 4)
-        on_cpu = losses_of(made(tiny_config(*keys)), 4)
+        on_gpu = losses_of(trainer_of(tiny_config(*keys, "cuda.using=True")), 4)
+        on_cpu = losses_of(trainer_of(tiny_config(*keys)), 4)
         for one, other in zip(on_gpu, on_cpu, strict=True):
             assert one == pytest.approx(other, rel=5e-3, abs=1e-4)
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from trainers import trainer_of
 from two_processes import run_two_processes
 
-from softdet import builders
 from softdet.config import Config
 from softdet.engine.checkpoint import load_checkpoint
 from softdet.engine.run import RunFolder
@@ -49,7 +49,7 @@ def start(
             "soft_teacher.burn_in_steps=2",
             *overrides,
         )
-        trainer = make(config, resume=resume)
+        trainer = trainer_of(config, resume=resume)
         monitor, method = trainer.monitor, trainer.method
         assert isinstance(monitor, HealthMonitor)
         assert isinstance(method, SoftTeacher)
@@ -58,12 +58,6 @@ def start(
         return trainer, monitor, method
 
     return put_together
-
-
-def make(config: Config, *, resume: bool = False) -> Trainer:
-    fabric = builders.make_fabric(config)
-    fabric.launch()
-    return builders.make_trainer(config, fabric, builders.load_data(config), resume=resume)
 
 
 def rows(trainer: Trainer) -> list[dict[str, str]]:
@@ -273,7 +267,7 @@ def test_each_classs_threshold_is_lowered_by_itself(start: Callable[..., Any]) -
 
 
 def test_the_control_has_no_health(tiny_config: Callable[..., Config], tmp_path: Path) -> None:
-    trainer = make(
+    trainer = trainer_of(
         tiny_config(
             f"model.exp_path={tmp_path / 'run'}",
             "soft_teacher.enabled=False",

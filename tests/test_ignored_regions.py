@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from trainers import trainer_of
 
-from softdet import builders
 from softdet.config import load_config
 from softdet.data.index_reading import load_labeled
 from softdet.engine.metrics import evaluate_detections, load_truth
@@ -43,10 +43,7 @@ def mark_second_boxes(content: dict[str, Any], mark: str | None) -> None:
 
 def made(folder: Path, name: str) -> Trainer:
     keys = ["params.batch_size=8", "soft_teacher.enabled=False", f"model.exp_path={folder / name}"]
-    config = load_config(folder / "tiny.yaml", keys)
-    fabric = builders.make_fabric(config)
-    fabric.launch()
-    return builders.make_trainer(config, fabric, builders.load_data(config), resume=False)
+    return trainer_of(load_config(folder / "tiny.yaml", keys))
 
 
 @pytest.mark.parametrize("mark", MARKS)

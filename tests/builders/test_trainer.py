@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from lightning_fabric import Fabric
+from trainers import trainer_of
 
 from softdet import builders
 from softdet.config import Config, dump_config, load_config, save_config
@@ -26,12 +27,6 @@ from softdet.semi.soft_teacher import SoftTeacher
 from softdet.semi.supervised import Supervised
 
 Make = Callable[..., Config]
-
-
-def made(config: Config, *, resume: bool = False) -> Trainer:
-    fabric = builders.make_fabric(config)
-    fabric.launch()
-    return builders.make_trainer(config, fabric, builders.load_data(config), resume=resume)
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -167,18 +162,18 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(
     tiny_config: Make, tmp_path: Path, overrides: list[str], said: str
 ) -> None:
     with pytest.raises(ConfigError, match=said):
-        made(tiny_config(f"model.exp_path={tmp_path}", *overrides))
+        trainer_of(tiny_config(f"model.exp_path={tmp_path}", *overrides))
 
 
 def test_the_control_asks_for_no_unlabeled_images_and_so_for_no_ratio(tiny_config: Make, tmp_path: Path) -> None:
     overrides = ["params.batch_size=1", "soft_teacher.unlabeled_ratio=0.1", "soft_teacher.enabled=False"]
-    trainer = made(tiny_config(f"model.exp_path={tmp_path}", *overrides))
+    trainer = trainer_of(tiny_config(f"model.exp_path={tmp_path}", *overrides))
     assert all(batch.unlabeled is None for batches in trainer.batches(range(2)) for batch in batches)
 
 
 def test_the_control_differs_in_its_method_alone(tiny_config: Make, tmp_path: Path) -> None:
-    semi = made(tiny_config(f"model.exp_path={tmp_path / 'a'}"))
-    control = made(tiny_config(f"model.exp_path={tmp_path / 'b'}", "soft_teacher.enabled=False"))
+    semi = trainer_of(tiny_config(f"model.exp_path={tmp_path / 'a'}"))
+    control = trainer_of(tiny_config(f"model.exp_path={tmp_path / 'b'}", "soft_teacher.enabled=False"))
     assert isinstance(semi.method, SoftTeacher)
     assert isinstance(control.method, Supervised)
     assert semi.num_steps == control.num_steps
@@ -191,7 +186,7 @@ def test_the_control_differs_in_its_method_alone(tiny_config: Make, tmp_path: Pa
 def test_each_branch_looks_as_its_keys_say(tiny_config: Make, tmp_path: Path) -> None:
     keys = ["params.flip=1", "params.scale=[0.9, 0.9]", "soft_teacher.weak_scale=[0.5, 0.5]", "params.colour=True"]
     keys += ["soft_teacher.burn_in_steps=0", "soft_teacher.translate=0", "soft_teacher.erase=True"]
-    trainer = made(tiny_config(f"model.exp_path={tmp_path}", *keys))
+    trainer = trainer_of(tiny_config(f"model.exp_path={tmp_path}", *keys))
     views = trainer.augment(next(iter(trainer.batches(range(1))))[0])
     assert views.weak is not None
     assert views.strong is not None
@@ -262,18 +257,21 @@ def test_trained_weights_freeze_the_first_stages_and_batchnorm_and_a_fresh_start
 ) -> None:
     start = f"model.model_path={RunFolder(tiny_run).best}"
     run = f"model.exp_path={tmp_path}"
-    assert frozen(made(tiny_config(run))) == (False, False)
-    assert frozen(made(tiny_config(run, start))) == (True, True)
+    assert frozen(trainer_of(tiny_config(run))) == (False, False)
+    assert frozen(trainer_of(tiny_config(run, start))) == (True, True)
     given = ["basenet.frozen_stages=0", "basenet.frozen_batchnorm=False"]
-    assert frozen(made(tiny_config(run, start, *given))) == (False, False)
-    assert frozen(made(tiny_config(run, "basenet.frozen_stages=1", "basenet.frozen_batchnorm=True"))) == (True, True)
+    assert frozen(trainer_of(tiny_config(run, start, *given))) == (False, False)
+    assert frozen(trainer_of(tiny_config(run, "basenet.frozen_stages=1", "basenet.frozen_batchnorm=True"))) == (
+        True,
+        True,
+    )
 
 
 def test_starting_from_a_detector_takes_its_weights_and_a_fresh_optimizer(
     tiny_config: Make, tmp_path: Path, tiny_run: Path
 ) -> None:
     best = RunFolder(tiny_run).best
-    trainer = made(tiny_config(f"model.exp_path={tmp_path}", f"model.model_path={best}"))
+    trainer = trainer_of(tiny_config(f"model.exp_path={tmp_path}", f"model.model_path={best}"))
     wanted = load_detector(best).model.state_dict()
     for name, value in trainer.student.module.state_dict().items():
         assert torch.equal(value, wanted[name]), name
@@ -288,8 +286,8 @@ def test_a_detector_with_other_classes_is_for_finetuning_only(own_squares: Path,
     rewrite(own_squares / "valid.json", lambda content: content["categories"][0].update(name="green"))
     overrides = [f"model.exp_path={own_squares / 'run'}", f"model.model_path={RunFolder(tiny_run).best}"]
     with pytest.raises(WeightsError, match=r"\['blue', 'red'\].*\['blue', 'green'\].*is_finetune"):
-        made(load_config(own_squares / "tiny.yaml", overrides))
-    trainer = made(load_config(own_squares / "tiny.yaml", [*overrides, "model.is_finetune=True"]))
+        trainer_of(load_config(own_squares / "tiny.yaml", overrides))
+    trainer = trainer_of(load_config(own_squares / "tiny.yaml", [*overrides, "model.is_finetune=True"]))
     bias = trainer.student.module.class_head.output.bias.view(-1, 2)
     old = load_detector(RunFolder(tiny_run).best).model.state_dict()["class_head.output.bias"].view(-1, 2)
     assert torch.equal(bias[:, 0], old[:, 0])
@@ -302,11 +300,11 @@ def test_resuming_needs_none_of_the_weights_that_the_run_started_from(
     start = tmp_path / "start.safetensors"
     start.write_bytes(RunFolder(tiny_run).best.read_bytes())
     config = tiny_config(f"model.exp_path={tmp_path / 'run'}", f"model.model_path={start}", "params.iterations=2")
-    trainer = made(config)
+    trainer = trainer_of(config)
     save_config(config, RunFolder(tmp_path / "run").config)
     trainer.save()
     start.unlink()
-    resumed = made(config, resume=True)
+    resumed = trainer_of(config, resume=True)
     assert load_checkpoint(resumed.checkpoint)["student"].keys() == resumed.student.module.state_dict().keys()
     for one, other in zip(trainer.student.parameters(), resumed.student.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -327,5 +325,5 @@ def test_resuming_needs_none_of_the_weights_that_the_run_started_from(
 def test_a_run_is_evaluated_ten_times_unless_it_says_else(
     tiny_config: Make, tmp_path: Path, overrides: list[str], evaluate: int, checkpoint: int
 ) -> None:
-    intervals = made(tiny_config(f"model.exp_path={tmp_path}", *overrides)).intervals
+    intervals = trainer_of(tiny_config(f"model.exp_path={tmp_path}", *overrides)).intervals
     assert (intervals.evaluate, intervals.checkpoint) == (evaluate, checkpoint)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from trainers import trainer_of
 
-from softdet import builders
 from softdet.config import Config
 from softdet.engine import gradients as module
 from softdet.engine.checkpoint import load_checkpoint
@@ -41,12 +41,6 @@ class Greedy:
         return getattr(self.method, name)
 
 
-def make(config: Config) -> Trainer:
-    fabric = builders.make_fabric(config)
-    fabric.launch()
-    return builders.make_trainer(config, fabric, builders.load_data(config), resume=False)
-
-
 @pytest.fixture
 def trainer(tiny_config: Callable[..., Config], tiny_run: Path, tmp_path: Path) -> Trainer:
     """Of a run whose teacher sees something, and labels from the first step."""
@@ -58,7 +52,7 @@ def trainer(tiny_config: Callable[..., Config], tiny_run: Path, tmp_path: Path) 
         "basenet.frozen_batchnorm=True",
         f"model.model_path={RunFolder(tiny_run).best}",
     )
-    return make(tiny_config(f"model.exp_path={tmp_path / 'run'}", *changes, "params.evaluate_every=4"))
+    return trainer_of(tiny_config(f"model.exp_path={tmp_path / 'run'}", *changes, "params.evaluate_every=4"))
 
 
 def gradients_of(trainer: Trainer, pieces: int, said: list[str]) -> tuple[list[Tensor], dict[str, float], int]:
@@ -97,7 +91,7 @@ def test_a_step_that_does_not_fit_is_cut_and_gives_the_same_gradients(trainer: T
 def test_labeled_images_are_mixed_and_pasted_on_however_they_are_cut(
     tiny_config: Callable[..., Config], tmp_path: Path
 ) -> None:
-    trainer = make(tiny_config(f"model.exp_path={tmp_path / 'run'}", "params.paste=1"))
+    trainer = trainer_of(tiny_config(f"model.exp_path={tmp_path / 'run'}", "params.paste=1"))
     (batch,) = next(iter(trainer.batches(range(1))))
     whole = trainer.augment(batch)
     assert sum(map(len, whole.targets)) > sum(map(len, batch.labeled.targets))
@@ -136,7 +130,7 @@ def test_one_image_that_does_not_fit_is_an_error_with_a_way_out(trainer: Trainer
 
 def test_a_batch_is_cut_as_far_as_its_rarer_kind(tiny_config: Callable[..., Config], tmp_path: Path) -> None:
     changes = ("soft_teacher.burn_in_steps=0", "soft_teacher.unlabeled_ratio=0.75")
-    trainer = make(tiny_config(f"model.exp_path={tmp_path / 'run'}", *changes))
+    trainer = trainer_of(tiny_config(f"model.exp_path={tmp_path / 'run'}", *changes))
     (batch,) = next(iter(trainer.batches(range(1))))
     assert batch.most_pieces == 3
     whole = trainer.augment(batch)

@@ -18,30 +18,18 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from trainers import trainer_in_its_folder
 from two_processes import run_two_processes
 
-from softdet import builders
-from softdet.config import Config, load_config, save_config
+from softdet.config import Config, load_config
 from softdet.engine.checkpoint import load_checkpoint
 from softdet.engine.detector import load_detector
 from softdet.engine.run import RunFolder
-from softdet.engine.trainer import Trainer
 from softdet.errors import DataError, RunError
 from softdet.structures import AugmentedBatch, StepOutput
 
 # Measured by the clock or the system, so another run has others.
 MEASURED = {"images_per_second", "data_wait", "memory_gb"}
-
-
-def make(config: Config) -> Trainer:
-    """What `softdet train` makes of a config."""
-    fabric = builders.make_fabric(config)
-    fabric.launch()
-    run = RunFolder(config.model.exp_path)
-    run.claim(fabric, resume=False, overwrite=False)
-    save_config(config, run.config)
-    run.write_environment(fabric.device)
-    return builders.make_trainer(config, fabric, builders.load_data(config), resume=False)
 
 
 def differences(one: Any, other: Any, place: str = "") -> list[str]:
@@ -106,7 +94,7 @@ def test_a_run_that_was_asked_to_stop_saves_and_goes_on(
     softdet: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    trainer = make(tiny_config(f"model.exp_path={tmp_path / 'run'}"))
+    trainer = trainer_in_its_folder(tiny_config(f"model.exp_path={tmp_path / 'run'}"))
     set_learning_rate = trainer.set_learning_rate
 
     def stop_at_18(step: int) -> None:
@@ -132,7 +120,9 @@ def test_resuming_a_run_that_is_over_only_tests_it(
     tiny_config: Callable[..., Config], tmp_path: Path, softdet: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "run"
-    make(tiny_config(f"model.exp_path={path}", "params.iterations=2", "soft_teacher.enabled=False")).fit()
+    trainer_in_its_folder(
+        tiny_config(f"model.exp_path={path}", "params.iterations=2", "soft_teacher.enabled=False")
+    ).fit()
     before = RunFolder(path).checkpoint.read_bytes(), numbers(path)
     capsys.readouterr()
     assert softdet("train", "--resume", path) == 0
@@ -142,7 +132,7 @@ def test_resuming_a_run_that_is_over_only_tests_it(
 
 def test_the_number_of_loader_processes_changes_nothing(tiny_config: Callable[..., Config], tmp_path: Path) -> None:
     for num_workers in (0, 2):
-        trainer = make(
+        trainer = trainer_in_its_folder(
             tiny_config(
                 f"model.exp_path={tmp_path / str(num_workers)}",
                 f"params.data_worker={num_workers}",
@@ -160,7 +150,7 @@ def test_another_seed_is_another_run_and_the_same_seed_the_same(
     tiny_config: Callable[..., Config], tmp_path: Path
 ) -> None:
     def students(name: str, seed: int) -> dict[str, Tensor]:
-        trainer = make(
+        trainer = trainer_in_its_folder(
             tiny_config(
                 f"model.exp_path={tmp_path / name}",
                 f"params.random_seed={seed}",
@@ -179,7 +169,7 @@ def test_another_seed_is_another_run_and_the_same_seed_the_same(
 def test_micro_batches_give_the_step_of_the_whole_batch(tiny_config: Callable[..., Config], tmp_path: Path) -> None:
     students = []
     for accumulate in (1, 2):
-        trainer = make(
+        trainer = trainer_in_its_folder(
             tiny_config(
                 f"model.exp_path={tmp_path / str(accumulate)}",
                 f"params.accumulate={accumulate}",
@@ -204,7 +194,9 @@ def test_two_processes_train_and_test_as_one(squares: Path, tiny_run: Path, tmp_
         "params.log_every=1",
         "soft_teacher.burn_in_steps=2",
     ]
-    alone = make(load_config(squares / "tiny.yaml", [*overrides, f"model.exp_path={tmp_path / 'alone'}"]))
+    alone = trainer_in_its_folder(
+        load_config(squares / "tiny.yaml", [*overrides, f"model.exp_path={tmp_path / 'alone'}"])
+    )
     alone.fit()
 
     command = ["train", "--config", str(squares / "tiny.yaml"), *overrides]
@@ -227,7 +219,7 @@ def test_two_processes_train_and_test_as_one(squares: Path, tiny_run: Path, tmp_
 
 def test_gradients_are_clipped_together(tiny_config: Callable[..., Config], tmp_path: Path) -> None:
     for limit in (0.01, 0.0):
-        trainer = make(
+        trainer = trainer_in_its_folder(
             tiny_config(
                 f"model.exp_path={tmp_path / str(limit)}",
                 f"optimizer.clip_norm={limit}",
@@ -244,7 +236,7 @@ def test_gradients_are_clipped_together(tiny_config: Callable[..., Config], tmp_
 def test_a_gradient_that_is_not_finite_is_skipped(
     tiny_config: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trainer = make(
+    trainer = trainer_in_its_folder(
         tiny_config(
             f"model.exp_path={tmp_path / 'run'}",
             "params.iterations=5",
@@ -272,7 +264,7 @@ def test_a_gradient_that_is_not_finite_is_skipped(
 def test_a_teacher_that_does_not_follow_is_said_in_other_words(
     tiny_config: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trainer = make(
+    trainer = trainer_in_its_folder(
         tiny_config(
             f"model.exp_path={tmp_path / 'run'}",
             "params.iterations=3",
@@ -296,7 +288,7 @@ def test_a_teacher_that_does_not_follow_is_said_in_other_words(
 def test_a_student_that_breaks_for_good_ends_the_run_and_the_teacher_stays_finite(
     tiny_config: Callable[..., Config], tmp_path: Path
 ) -> None:
-    trainer = make(
+    trainer = trainer_in_its_folder(
         tiny_config(f"model.exp_path={tmp_path / 'run'}", "params.iterations=40", "soft_teacher.enabled=False")
     )
     augment = trainer.augment
@@ -323,7 +315,7 @@ def test_an_unreadable_image_is_named_skipped_and_counted(
     own_squares: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (own_squares / "images" / "train_3.png").write_bytes(b"no picture")
-    trainer = make(config_of(own_squares, "params.iterations=2", "params.log_every=1"))
+    trainer = trainer_in_its_folder(config_of(own_squares, "params.iterations=2", "params.log_every=1"))
     assert trainer.fit()
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped: ")]
     assert "train_3.png" in line
@@ -334,7 +326,7 @@ def test_an_unreadable_image_is_named_skipped_and_counted(
 
 def test_more_than_one_unreadable_image_in_twenty_is_fatal(own_squares: Path) -> None:
     (own_squares / "images" / "train_3.png").unlink()
-    trainer = make(config_of(own_squares, "params.iterations=40"))
+    trainer = trainer_in_its_folder(config_of(own_squares, "params.iterations=40"))
     with pytest.raises(DataError, match=r"4 of \d+ images served so far can't be read, more than 5%.*train_3\.png"):
         trainer.fit()
 
@@ -342,7 +334,7 @@ def test_more_than_one_unreadable_image_in_twenty_is_fatal(own_squares: Path) ->
 def test_what_is_due_is_done_and_the_last_step_does_everything(
     tiny_config: Callable[..., Config], tmp_path: Path
 ) -> None:
-    trainer = make(
+    trainer = trainer_in_its_folder(
         tiny_config(
             f"model.exp_path={tmp_path / 'run'}",
             "params.iterations=7",
@@ -370,7 +362,7 @@ def test_what_is_due_is_done_and_the_last_step_does_everything(
 def test_a_run_on_which_nothing_is_ever_found_has_a_result_all_the_same(
     tiny_config: Callable[..., Config], tmp_path: Path
 ) -> None:
-    trainer = make(
+    trainer = trainer_in_its_folder(
         tiny_config(f"model.exp_path={tmp_path / 'run'}", "params.iterations=1", "soft_teacher.enabled=False")
     )
     trainer.evaluate = replace(trainer.evaluate, truth=trainer.evaluate.truth | {"annotations": []})  # type: ignore
