@@ -84,6 +84,11 @@ class ImageDataset(Dataset[Sample]):
         return Sample(pixels, content, scale, targets)
 
 
+def stack_images(samples: Sequence[Sample], device: torch.device) -> Tensor:
+    """Images as a model takes them: (B, 3, H, W) float32 in [0, 1], on the device."""
+    return torch.stack([sample.image for sample in samples]).to(device).float() / 255
+
+
 def stored_canvas(size: tuple[int, int]) -> tuple[int, int]:
     """Rows and columns of the stored image for a view of a size: about 1.25 times as large, and even."""
     rows, columns = (2 * round(side * _STORED_SCALE / 2) for side in size)

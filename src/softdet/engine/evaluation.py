@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import clip_boxes_to_image
 
-from softdet.data.datasets import ImageDataset, Sample
+from softdet.data.datasets import ImageDataset, Sample, stack_images
 from softdet.data.index import ImageRecord, Index
 from softdet.engine.detector import DetectorCard
 from softdet.engine.train_state import MAX_UNREADABLE
@@ -71,7 +71,7 @@ def detect_samples(
     model: nn.Module, card: DetectorCard, samples: Sequence[Sample], *, device: torch.device
 ) -> list[Instances]:
     """Detect in one batch of stored images; gives each one's detections in pixels of the upright image itself."""
-    images = torch.stack([sample.image for sample in samples]).to(device).float() / 255
+    images = stack_images(samples, device)
     found = detect(
         model(images),
         card.image_size,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from softdet.data.datasets import ImageDataset, Sample
+from softdet.data.datasets import ImageDataset, Sample, stack_images
 from softdet.data.images import read_image
 from softdet.data.index import ImageRecord
 from softdet.engine.detector import DetectorCard
@@ -92,7 +92,7 @@ class Gallery:
         for start in range(0, len(images), self.batch_size):
             places = range(start, min(start + self.batch_size, len(images)))
             samples = [images[place] for place in places]
-            views = torch.stack([sample.image for sample in samples]).to(self.device).float() / 255
+            views = stack_images(samples, self.device)
             readable = torch.tensor([sample.failure is None for sample in samples], device=self.device)
             labels = self.labeler.look(views, readable)
             seen = detect_samples(student, self.card, samples, device=self.device)

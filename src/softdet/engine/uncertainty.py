@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from softdet.data.datasets import ImageDataset
+from softdet.data.datasets import ImageDataset, stack_images
 from softdet.ops.distributed import gather_rows, world_size
 from softdet.semi.labeling import Labeler
 from softdet.semi.pseudo_labels import PseudoLabels
@@ -38,7 +38,7 @@ def uncertainty_correlation(
     mine = range(rank, len(images), world_size())
     for start in range(0, len(mine), batch_size):
         samples = [images[index] for index in mine[start : start + batch_size]]
-        views = torch.stack([sample.image for sample in samples]).to(device).float() / 255
+        views = stack_images(samples, device)
         readable = torch.tensor([sample.failure is None for sample in samples], device=device)
         seen = labeler.look(views, readable)
         for labels, sample in zip(seen, samples, strict=True):
