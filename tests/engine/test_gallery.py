@@ -72,7 +72,7 @@ def test_the_fates_are_what_the_labeler_teaches(make_labeler: Callable[..., Labe
     assert ignored == ["both", "class", "ignored", "ignored", "dropped"]
     assert fates_of(plain, labels, teaches_classes=False) == ["place", "dropped", "dropped", "dropped", "dropped"]
     for labeler in (plain, careful):
-        confident, agreed = labeler._select(labels)
+        confident, agreed = labeler._select(labels, labeler.uncertainty_threshold.value)
         fates = fates_of(labeler, labels, teaches_classes=True)
         assert len(confident) == sum(fate in ("both", "class") for fate in fates)
         assert len(agreed) == sum(fate in ("both", "place") for fate in fates)
