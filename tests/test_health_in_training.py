@@ -256,9 +256,12 @@ def test_a_threshold_of_boxes_that_was_given_stays(start: Callable[..., Any]) ->
 def test_each_classs_threshold_is_lowered_by_itself(start: Callable[..., Any]) -> None:
     _, _, method = start("soft_teacher.pseudo_cls_th=auto")
     thresholds = method.labeler.score_thresholds
-    thresholds.value = torch.tensor([0.15, 1.0])
-    method.lower_score_thresholds(0.9, 0.2)
-    assert thresholds.value.tolist() == pytest.approx([0.15, 0.9]), "never raised"
+    assert method.score_threshold == 1, "no class has one yet"
+    for before, after in (([0.15, 0.8], [0.15, 0.72]), ([0.8, 1.0], [0.72, 1.0])):
+        thresholds.value = torch.tensor(before)
+        method.lower_score_thresholds(0.9, 0.2)
+        assert thresholds.value.tolist() == pytest.approx(after), "never raised, and a class that is shut stays shut"
+    assert method.score_threshold == pytest.approx(0.72)
     assert thresholds.is_fixed
     _, _, resumed = start("soft_teacher.pseudo_cls_th=auto")
     resumed.load_state_dict(method.state_dict())

@@ -21,7 +21,7 @@ from softdet.engine.checkpoint import load_checkpoint
 from softdet.engine.detector import load_detector, read_card
 from softdet.engine.run import RunFolder
 from softdet.engine.trainer import Trainer
-from softdet.errors import ConfigError, DataError, WeightsError
+from softdet.errors import ConfigError, DataError, RunError, WeightsError
 from softdet.files import digest
 from softdet.semi.soft_teacher import SoftTeacher
 from softdet.semi.supervised import Supervised
@@ -152,10 +152,6 @@ def test_the_burn_in_is_a_fifth_of_the_run_unless_it_is_given(
             r"params\.batch_size \* soft_teacher\.unlabeled_ratio = 6 .* multiple of 4",
         ),
         (["params.batch_size=1", "soft_teacher.unlabeled_ratio=0.1"], r"unlabeled_ratio = 0 "),
-        (
-            ["params.batch_size=6", "params.accumulate=2", "params.paste=0.5"],
-            r"is 3 at once.* pairs.* multiple of 4",
-        ),
     ],
 )
 def test_a_batch_that_cannot_be_shared_out_is_refused(
@@ -163,6 +159,23 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         trainer_of(tiny_config(f"model.exp_path={tmp_path}", *overrides))
+
+
+def test_pairs_that_are_torn_apart_are_refused_at_the_start_alone(tiny_config: Make, tmp_path: Path) -> None:
+    torn = ["params.batch_size=6", "params.accumulate=2", "params.paste=0.5"]
+    config = tiny_config(f"model.exp_path={tmp_path}", *torn)
+    with pytest.raises(ConfigError, match=r"is 3 at once.* pairs.* multiple of 4"):
+        trainer_of(config)
+    builders.data.require_pairs(tiny_config(*torn[:2]), 1)
+    with pytest.raises(RunError, match="no checkpoint"):
+        trainer_of(config, resume=True)
+
+
+def test_memory_for_decoded_images_is_shared_by_the_lists_of_a_process(tiny_config: Make) -> None:
+    one = 3 * 80 * 80
+    for cached, workers, rooms in ((10, 0, (8, 2)), (10, 1, (8, 10)), (5, 0, (5, 0)), (0, 0, (0, 0))):
+        config = tiny_config(f"data.cache_gb={(cached + 0.5) * one / 1e9}", f"params.data_worker={workers}")
+        assert builders.data.cache_rooms(config, 8) == rooms
 
 
 def test_the_control_asks_for_no_unlabeled_images_and_so_for_no_ratio(tiny_config: Make, tmp_path: Path) -> None:

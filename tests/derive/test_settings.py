@@ -90,8 +90,8 @@ def test_passes_that_were_asked_for_are_heeded(make_facts: Make) -> None:
         (80, 140, 1, 16, 1),  # 32 of so few images would be much the same each time
         (80, 15, 1, 8, 1),
         (8, 1000, 1, 8, 2),
-        (3, 1000, 1, 8, 4),  # whole pairs; a piece that is still too large is cut while training
-        (0.5, 1000, 1, 8, 4),
+        (3, 1000, 1, 8, 8),
+        (0.5, 1000, 1, 8, 8),
         (80, 2000, 4, 128, 1),
         (8, 1000, 4, 32, 2),
         (0, 1000, 1, 8, 1),
@@ -106,6 +106,12 @@ def test_the_batch_fits_the_gpu(
     assert (values["params.batch_size"], values["params.accumulate"]) == (batch, pieces)
     assert values["optimizer.lr"] == pytest.approx(1e-4 * batch / 8)
     assert (values["basenet.arch"], values["model.fpn_channels"], values["model.head_convs"]) == ("Res50", 256, 4)
+
+
+def test_images_that_are_mixed_stay_in_pairs(make_facts: Make) -> None:
+    facts = make_facts([100] * 10, (640, 640), num_labeled=1000, machine=Machine("cuda", 3, 1))
+    for key in ("params__mixup", "params__paste"):
+        assert derived(facts, **{key: 0.5})["params.accumulate"] == 4
 
 
 def test_a_gpu_looks_at_more_unlabeled_images_where_there_are_many(make_facts: Make) -> None:

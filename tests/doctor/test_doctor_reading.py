@@ -84,6 +84,10 @@ def test_in_one_pile_of_images_those_without_a_label_file_are_unlabeled(own: Any
     report = own.examine(labeled=pile, unlabeled=pile)
     assert report.num_images == {"labeled": 6, "unlabeled": 6, "valid": 6}
     assert report.findings == ()
+    for number in range(6):
+        (pile / f"unlabeled_{number}.png").unlink()
+    (finding,) = own.examine(labeled=pile, unlabeled=pile).findings
+    assert (finding.level, finding.code) == ("error", "nothing-unlabeled")
 
 
 def test_splits_of_one_source_are_pools_of_their_own(own: Any) -> None:

@@ -152,6 +152,13 @@ def test_one_unreadable_image_of_few_is_no_error(tmp_path: Path) -> None:
         assert len(list(infer(Seer(), CARD, records, device=CPU, batch_size=4))) == 3
 
 
+def test_nothing_but_unreadable_images_is_an_error(tmp_path: Path) -> None:
+    record = record_with_square(tmp_path, 1, (64, 64), [8, 8, 40, 40])
+    record.path.unlink()
+    with pytest.raises(DataError, match="1 of 1 images can't be read"):
+        list(infer(Seer(), CARD, [record], device=CPU, batch_size=1))
+
+
 @pytest.mark.parametrize("elsewhere", [0, 1])
 def test_all_ranks_count_what_cannot_be_read_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: int

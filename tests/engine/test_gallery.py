@@ -50,6 +50,7 @@ def make_gallery(tiny_run: Path, squares: Path, tmp_path: Path, make_labeler: Ca
             chosen,
             card,
             class_targets="hard",
+            teaches_places=True,
             file=tmp_path / "gallery.jsonl",
             thumbnails=tmp_path / "gallery",
             device=torch.device("cpu"),
@@ -71,6 +72,8 @@ def test_the_fates_are_what_the_labeler_teaches(make_labeler: Callable[..., Labe
     ignored = fates_of(make_labeler(background="ignore"), labels, teaches_classes=True)
     assert ignored == ["both", "class", "ignored", "ignored", "dropped"]
     assert fates_of(plain, labels, teaches_classes=False) == ["place", "dropped", "dropped", "dropped", "dropped"]
+    turned = fates_of(plain, labels, teaches_classes=True, teaches_places=False)
+    assert turned == ["class", "class", "dropped", "dropped", "dropped"]
     for labeler in (plain, careful):
         confident, agreed = labeler._select(labels, labeler.uncertainty_threshold.value)
         fates = fates_of(labeler, labels, teaches_classes=True)

@@ -114,6 +114,47 @@ def test_pieces_that_cannot_be_halved_are_cut_to_single_images(trainer: Trainer)
     ]
 
 
+def test_pieces_are_equal_where_they_can_be(tiny_config: Callable[..., Config], tmp_path: Path) -> None:
+    keys = ("params.batch_size=6", "soft_teacher.unlabeled_ratio=2", "soft_teacher.burn_in_steps=0")
+    trainer = trainer_of(tiny_config(f"model.exp_path={tmp_path / 'run'}", *keys))
+    batches = next(iter(trainer.batches(range(1))))
+    assert [trainer.gradients._smaller(batches, pieces, lambda _: None) for pieces in (1, 2, 3, 4)] == [2, 6, 6, 6]
+
+
+def test_the_burn_in_may_have_been_cut_further_than_a_step_with_few_unlabeled_images_can_be(
+    tiny_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    keys = ("soft_teacher.burn_in_steps=0", "soft_teacher.unlabeled_ratio=0.5")
+    trainer = trainer_of(tiny_config(f"model.exp_path={tmp_path / 'run'}", *keys))
+    assert gradients_of(trainer, 4, [])[2] == 2
+
+
+def test_statistics_of_unequal_pieces_are_means_over_the_images(
+    tiny_config: Callable[..., Config], tiny_run: Path, tmp_path: Path
+) -> None:
+    keys = ("soft_teacher.burn_in_steps=0", "soft_teacher.pseudo_cls_th=0.01", "soft_teacher.unlabeled_ratio=0.75")
+    start = ("basenet.frozen_batchnorm=True", f"model.model_path={RunFolder(tiny_run).best}")
+    trainer = trainer_of(tiny_config(f"model.exp_path={tmp_path / 'run'}", *keys, *start))
+    (_, whole, _), (_, cut, _) = gradients_of(trainer, 1, []), gradients_of(trainer, 2, [])
+    for name in ("pseudo_boxes", "pseudo_candidates", "empty_images", "anchors_taught"):
+        assert cut[name] == pytest.approx(whole[name], rel=1e-5)
+    assert whole["pseudo_boxes"] > 0
+
+
+def test_the_trial_has_the_precision_of_the_step(trainer: Trainer, two_ranks: list[int]) -> None:
+    seen: list[bool] = []
+
+    class Curious(Greedy):
+        def step(self, batches: Sequence[AugmentedBatch]) -> Iterator[StepOutput]:
+            seen.append(torch.is_autocast_enabled("cpu"))
+            yield from super().step(batches)
+
+    trainer.gradients.trial = Curious(trainer.method, room=4)
+    trainer.gradients.fabric.autocast = lambda: torch.autocast("cpu", torch.bfloat16)  # type: ignore[method-assign]
+    gradients_of(trainer, 1, [])
+    assert seen == [True]
+
+
 def test_it_stays_cut_and_is_in_the_checkpoint(trainer: Trainer, capsys: Output) -> None:
     greedy = trainer.method = Greedy(trainer.method, room=2)
     assert trainer.fit()

@@ -149,13 +149,23 @@ def batch_sizes(config: Config, world_size: int) -> tuple[int, int]:
                 f"{key} = {size} can't be shared out over {world_size} processes x params.accumulate = "
                 f"{accumulate}; it must be a multiple of {parts}"
             )
+    return labeled, unlabeled
+
+
+def require_pairs(config: Config, world_size: int) -> None:
+    """Make sure that labeled images that are to be mixed have the image beside them in their micro-batch.
+
+    Raises:
+        ConfigError: they don't, and would silently stay as they are.
+    """
+    labeled, accumulate = config.params.batch_size, config.params.accumulate
+    parts = world_size * accumulate
     if parts > 1 and (labeled // parts) % 2 and (config.params.mixup or config.params.paste):
         raise ConfigError(
             f"params.batch_size = {labeled} over {world_size} processes x params.accumulate = {accumulate} is "
             f"{labeled // parts} at once, and labeled images are mixed and pasted in pairs. Take a multiple of "
             f"{2 * parts}, or params.mixup=0 and params.paste=0."
         )
-    return labeled, unlabeled
 
 
 def make_augmenter(config: Config) -> Augmenter:
@@ -195,11 +205,12 @@ def _has_boxes(index: Index) -> bool:
 def cache_rooms(config: Config, num_labeled: int) -> tuple[int, int]:
     """How many decoded images of the labeled and of the unlabeled list a process may keep, `data.cache_gb` in all.
 
-    The labeled ones come first, since each of them is served more often.
+    Loader processes hold images of one list each. Without them the labeled ones come first, which are fewer as a rule.
     """
     rows, columns = stored_canvas(config.params.image_size)
     room = int(config.data.cache_gb * 1e9) // (3 * rows * columns)
-    return min(room, num_labeled), max(room - num_labeled, 0)
+    of_labeled = min(room, num_labeled)
+    return of_labeled, room if config.params.data_worker else room - of_labeled
 
 
 def _unlabeled_dataset(config: Config, data: Data, num_cached: int) -> ImageDataset | None:

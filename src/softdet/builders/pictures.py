@@ -49,6 +49,7 @@ def make_show(
             choose_images(unlabeled.images, count, config.params.random_seed),
             card,
             class_targets=config.soft_teacher.class_targets,
+            teaches_places=config.soft_teacher.rotate == config.soft_teacher.shear == 0,
             file=run.gallery,
             thumbnails=run.thumbnails,
             device=device,

@@ -15,7 +15,7 @@ from lightning_fabric.loggers import TensorBoardLogger
 from torch import nn
 
 from softdet.builders.arms import count_burn_in, count_steps, has_control, planned_burn_in
-from softdet.builders.data import Data, batch_sizes, make_augmenter, make_batches
+from softdet.builders.data import Data, batch_sizes, make_augmenter, make_batches, require_pairs
 from softdet.builders.detector import architecture_of, make_card, pretrained_of
 from softdet.builders.pictures import make_show
 from softdet.config import Config
@@ -81,6 +81,8 @@ def make_trainer(config: Config, fabric: Fabric, data: Data, *, resume: bool, ke
     params, run = config.params, RunFolder(config.model.exp_path)
     num_steps = count_steps(config, len(data.train))
     burn_in = count_burn_in(config, num_steps)
+    if not resume:
+        require_pairs(config, fabric.world_size)
     batches, pool = make_batches(config, data, fabric, burn_in)
     shares_burn_in = has_control(config) and not resume
 

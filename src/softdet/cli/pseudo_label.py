@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from softdet import builders
 from softdet.cli.output import say
 from softdet.cli.predict import (
     BatchSize,
@@ -161,9 +160,8 @@ def _without_evaluated(
     back: list[Corrected], settings: Config, class_names: tuple[str, ...]
 ) -> tuple[list[Corrected], int]:
     """Leave out the images that the run is evaluated on, and copies of them."""
-    evaluated = [builders.load_valid(settings, class_names)]
-    if settings.data.test:
-        evaluated.append(builders.load_test(settings, class_names))
+    lists = [path for path in (settings.data.valid, settings.data.test) if path]
+    evaluated = [load_labeled(path, class_names, settings.data.root) for path in lists]
     files = [record.path for index in evaluated for record in index.images if record.path.is_file()]
     allowed = set(unseen([each.path for each in back], files, Tally()))
     kept = [each for each in back if each.path in allowed]

@@ -117,8 +117,8 @@ class ParamsConfig(_Section):
     )
     accumulate: Annotated[Count, OR_AUTO] = Field(
         1,
-        description="Micro-batches per step: the same gradients with less memory. Divides batch_size / GPUs. auto: as "
-        "few as the GPU's memory allows.",
+        description="Micro-batches per step: the same gradients with less memory. Divides batch_size / GPUs, with "
+        "mixup or paste into an even number. auto: as few as the GPU's memory allows.",
     )
     resize: Literal["letterbox", "stretch"] = Field(
         "letterbox", description="Keep the images' shape and fill with grey, or stretch them to the canvas."
@@ -228,8 +228,8 @@ class SoftTeacherConfig(_Section):
     )
     empty_image_weight: Share = Field(
         0.0,
-        description="Weight of the class loss of an unlabeled image without any pseudo box: pure background teaches to "
-        "see nothing. Not asked with class_targets=dense or none.",
+        description="Weight of the class loss of an unlabeled image without any pseudo box, a labeled partner's boxes "
+        "aside: pure background teaches to see nothing. Not asked with class_targets=dense or none.",
     )
     weak_scale: Annotated[ScaleRange, AfterValidator(check_weak_scale)] = Field(
         (0.8, 1.0), description="Scale of the teacher's view; at most 1, so that it never crops."

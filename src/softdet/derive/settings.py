@@ -127,8 +127,9 @@ def _accumulate(facts: Facts, known: _Known) -> tuple[int, str]:
     machine, batch = facts.machine, known["params.batch_size"]
     pieces, each = 1, batch // machine.num_devices
     if machine.memory_gb:
-        # Whole pairs stay together, which are mixed with each other.
-        while each % (4 * pieces) == 0 and _gigabytes(known, each / pieces) > _USABLE * machine.memory_gb:
+        # Where labeled images are mixed with each other, pairs stay together.
+        at_once = 2 if known.get("params.mixup") or known.get("params.paste") else 1
+        while each % (2 * at_once * pieces) == 0 and _gigabytes(known, each / pieces) > _USABLE * machine.memory_gb:
             pieces *= 2
     if pieces == 1:
         return 1, "a step fits in one piece" if machine.memory_gb else "a step in one piece"

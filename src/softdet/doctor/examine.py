@@ -15,7 +15,7 @@ from softdet.doctor.cache import FactCache, Stamp
 from softdet.doctor.duplicates import check_duplicates
 from softdet.doctor.facts import Facts
 from softdet.doctor.files import check_files
-from softdet.doctor.findings import Report, ordered
+from softdet.doctor.findings import Place, Report, found, ordered
 from softdet.doctor.gathering import MISSING, Progress, gather, stamps_of
 from softdet.doctor.labels import check_classes
 from softdet.doctor.pools import POOL_NAMES, Pool
@@ -71,7 +71,16 @@ def examine(
     if unlabeled is not None:
         pool, told = open_unlabeled(unlabeled, root)
         # Of folders `train` makes lists that share no file; lists are taken as they are.
-        pools.append(_less(pool, pools) if labeled.is_dir() else pool)
+        left = _less(pool, pools) if labeled.is_dir() else pool
+        if not left.pictures:
+            told += found(
+                "error",
+                "nothing-unlabeled",
+                [Place(str(unlabeled))],
+                f"unlabeled: all of its {len(pool.pictures)} images are labeled, validation or test images too",
+                "Name a folder with other images, or train on the labeled ones alone (--supervised).",
+            )
+        pools.append(left)
         findings += told
     pools.sort(key=lambda pool: POOL_NAMES.index(pool.name))
     facts = _gather(pools, quick, cache, progress)

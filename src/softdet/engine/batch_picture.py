@@ -28,7 +28,7 @@ def picture_batch(
     step: int,
     device: torch.device,
 ) -> None:
-    """Draw the first micro-batch of a step, as the run itself has seen it but for the teacher, which is that of now.
+    """Draw the first micro-batch of a step, whole, as the run has seen it but for the teacher, which is that of now.
 
     Args:
         path: of the JPEG.

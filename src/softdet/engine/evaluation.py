@@ -82,19 +82,25 @@ def detect_samples(
     return [_in_own_pixels(on_cpu(each), sample) for each, sample in zip(found, samples, strict=True)]
 
 
-def check_failures(failures: Sequence[str], num_images: int) -> None:
+def check_failures(failures: Sequence[str], num_images: int, *, says: bool = True) -> None:
     """Say which images were skipped, and stop where they are too many to go on with.
 
+    Args:
+        failures: a line for each.
+        num_images: of the list.
+        says: whether to warn of a few.
+
     Raises:
-        DataError: more than 5% of the images can't be read, and more than one.
+        DataError: more than 5% of the images can't be read, and more than one; or all.
     """
     if not failures:
         return
     found = f"{len(failures)} of {num_images} images can't be read"
     listed = "\n  ".join(failures[:5])
-    if len(failures) > max(1, MAX_UNREADABLE * num_images):
+    if len(failures) == num_images or len(failures) > max(1, MAX_UNREADABLE * num_images):
         raise DataError(f"{found}, more than {MAX_UNREADABLE:.0%}. The first:\n  {listed}")
-    warnings.warn(f"{found} and are skipped. The first:\n  {listed}", RuntimeWarning, stacklevel=2)
+    if says:
+        warnings.warn(f"{found} and are skipped. The first:\n  {listed}", RuntimeWarning, stacklevel=2)
 
 
 def to_coco(record: ImageRecord, instances: Instances, class_ids: Sequence[int | None]) -> list[dict[str, Any]]:
@@ -138,7 +144,7 @@ def detections_over(
         for record, instances in _infer(model, card, records, failures, device=device, batch_size=batch_size)
     ]
     # Of all together: a rank that gives up on its own share would leave the others waiting for it.
-    check_failures(gather_lists(failures), len(index))
+    check_failures(gather_lists(failures), len(index), says=rank == 0)
     found = dict(gather_lists(own))
     return [entry for place in sorted(found) for entry in found[place]]
 

@@ -46,6 +46,7 @@ class Gallery:
         records: the images; those that can't be read are passed over.
         card: how the student's boxes are found.
         class_targets: what is taught of a class, as the config calls it.
+        teaches_places: whether boxes teach their place; turned ones don't.
         file: where each look becomes a line.
         thumbnails: folder of small copies of the images.
         device: where to compute.
@@ -59,6 +60,7 @@ class Gallery:
         card: DetectorCard,
         *,
         class_targets: str,
+        teaches_places: bool,
         file: Path,
         thumbnails: Path,
         device: torch.device,
@@ -67,6 +69,7 @@ class Gallery:
         self.labeler = labeler
         self.card = card
         self.class_targets = class_targets
+        self.teaches_places = teaches_places
         self.file = file
         self.device = device
         self.batch_size = batch_size
@@ -111,7 +114,8 @@ class Gallery:
         append_look(self.file, Look(step, tuple(thresholds.tolist()), self.class_targets, tuple(watched)))
 
     def _of_teacher(self, labels: PseudoLabels, sample: Sample) -> tuple[Seen, ...]:
-        fates = fates_of(self.labeler, labels, teaches_classes=self.class_targets != "none")
+        teaches_classes = self.class_targets != "none"
+        fates = fates_of(self.labeler, labels, teaches_classes=teaches_classes, teaches_places=self.teaches_places)
         # The view is the stored image itself, letterboxed into the upper left corner or stretched.
         height, width = sample.content
         sides = torch.tensor([width, height, width, height])
@@ -123,19 +127,23 @@ class Gallery:
         )[:_MOST_BOXES]
 
 
-def fates_of(labeler: Labeler, labels: PseudoLabels, *, teaches_classes: bool) -> list[Fate]:
+def fates_of(
+    labeler: Labeler, labels: PseudoLabels, *, teaches_classes: bool, teaches_places: bool = True
+) -> list[Fate]:
     """What becomes of each of the teacher's boxes, by the labeler's thresholds of now.
 
     Args:
         labeler: with the thresholds.
         labels: of one image.
         teaches_classes: whether the class of a box above its threshold is taught at all.
+        teaches_places: whether its place is.
     """
     scores = labels.instances.scores
     limits = labeler.score_thresholds.of(labels.instances.labels)
     place_limits = limits if labeler.box_score_threshold is None else labeler.box_score_threshold
     has_class = (scores > limits) & teaches_classes
-    has_place = (scores > place_limits) & (labels.uncertainty <= labeler.uncertainty_threshold.value)
+    is_agreed = labels.uncertainty <= labeler.uncertainty_threshold.value
+    has_place = (scores > place_limits) & is_agreed & teaches_places
     is_ignored = (scores >= labeler.doubtful_threshold) & (scores <= limits) & (labeler.background == "ignore")
     fates: list[Fate] = []
     for by_class, by_place, ignored in zip(has_class.tolist(), has_place.tolist(), is_ignored.tolist(), strict=True):

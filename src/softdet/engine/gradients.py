@@ -20,7 +20,8 @@ class Gradients:
     """Sums the gradients of a step; where the memory doesn't hold a micro-batch, it goes on with smaller ones.
 
     Losses are divided by what the whole step holds, so smaller micro-batches give the same sum (where BatchNorm is
-    frozen, as with pretrained weights; else its statistics are those of the smaller ones).
+    frozen, as with pretrained weights; else its statistics are those of the smaller ones). Where no equal pieces are
+    small enough, unlabeled images may be mixed with other labeled ones.
 
     Args:
         fabric: launched.
@@ -69,6 +70,8 @@ class Gradients:
         Raises:
             RunError: the memory doesn't hold one image of each kind.
         """
+        # The burn-in, with more images of its one kind, may have been cut further.
+        pieces = min(pieces, batches[0].most_pieces)
         semi = batches[0].unlabeled is not None
         if world_size() > 1 and semi not in self._tried:
             while not self._fits_everywhere(augment, batches, pieces):
@@ -108,8 +111,9 @@ class Gradients:
                 self.fabric.backward(output.loss)
             for name, value in {"loss": output.loss.detach(), **output.losses}.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value
-            for name, number_of in output.statistics.items():
-                statistics[name] = statistics.get(name, 0.0) + number_of / len(views)
+            share = _num_images(views[number]) / sum(map(_num_images, views))
+            for name, value_of in output.statistics.items():
+                statistics[name] = statistics.get(name, 0.0) + value_of * share
         counted = torch.tensor([*statistics.values()], dtype=torch.float32, device=self.fabric.device)
         values = torch.cat([torch.stack([value.float() for value in sums.values()]), counted])
         means = (sum_over_ranks(values) / world_size()).tolist()
@@ -129,7 +133,7 @@ class Gradients:
         return not sum_over_ranks(torch.tensor([failed], device=self.fabric.device)).item()
 
     def _smaller(self, batches: Sequence[TrainBatch], pieces: int, say: Callable[[str], None]) -> int:
-        """Twice as many pieces, or as many as can be; all ranks come here together, or there is but one."""
+        """At least twice as many pieces, equal ones if there are any; all ranks come here together."""
         self.optimizer.zero_grad(set_to_none=True)
         has_cuda = self.fabric.device.type == "cuda"
         if has_cuda:
@@ -143,12 +147,18 @@ class Gradients:
                 "fewer can't be. Take a smaller params.image_size, model.fpn_channels or basenet.arch"
                 + (", params.precision=bf16-mixed, or a GPU with more memory." if has_cuda else ".")
             )
-        smaller = min(2 * pieces, batch.most_pieces)
+        sizes = len(batch.labeled), len(batch.unlabeled or batch.labeled)
+        equal = (number for number in range(2 * pieces, batch.most_pieces) if not any(size % number for size in sizes))
+        smaller = next(equal, batch.most_pieces)
         say(
             f"step {batch.step + 1}: out of memory with {at_once} {kind} images at once; from here on they come in "
             f"pieces of {math.ceil(len(batch.labeled) / smaller)}, and the step as a whole stays what it was"
         )
         return smaller
+
+
+def _num_images(views: AugmentedBatch) -> int:
+    return len(views.targets if views.strong is None else views.strong.images)
 
 
 def _short(error: BaseException) -> str:

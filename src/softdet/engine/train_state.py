@@ -22,7 +22,7 @@ class TrainState:
         best_ap: the highest validation AP so far; minus infinity before the first.
         images_seen: images served so far, over all ranks.
         images_unreadable: of which so many could not be read.
-        skipped_steps: steps whose gradients weren't finite.
+        skipped_steps: steps whose gradients weren't finite, or whose student its teacher refused.
         pieces: into how many each micro-batch is cut, since the memory didn't hold it whole.
     """
 

@@ -229,7 +229,7 @@ class HealthMonitor:
         return None
 
     def _starvation(self) -> str | None:
-        limit, filled = self._starving_limit(), 1 - self._mean("empty_images")
+        limit, filled = _STARVING * self._slack("starving"), 1 - self._mean("empty_images")
         if self._mean("pseudo_boxes") >= limit * self.density.boxes and filled >= limit * self.density.filled:
             return None
         found = f"{self._boxes()}; {filled:.1%} of the images have one, of the labeled images {self.density.filled:.0%}"
@@ -238,14 +238,12 @@ class HealthMonitor:
         now = f"now {self.knobs.score_threshold:g}"
         return f"{found}: lower soft_teacher.pseudo_cls_th ({now}){self._starved_classes()}"
 
-    def _starving_limit(self) -> float:
-        return _STARVING * self._slack("starving")
-
     def _sees_more(self) -> bool:
         """Whether there is something that a lower threshold would let through."""
         candidates = self._mean("pseudo_candidates")
         is_high = self.knobs.score_threshold > _MIN_THRESHOLD
-        return is_high and candidates >= self._starving_limit() * self.density.boxes
+        # Without slack: what is advised before the state has changed must be what is done after it.
+        return is_high and candidates >= _STARVING * self.density.boxes
 
     def _starved_classes(self) -> str:
         images = self.images_per_step * self.window

@@ -111,17 +111,20 @@ class SoftTeacher:
 
     @property
     def score_threshold(self) -> float:
-        """Above which a pseudo box teaches its class; the mean over classes where each has its own."""
+        """Above which a pseudo box teaches its class; the mean over the classes that any can, 1 where none is."""
+        values = self.labeler.score_thresholds.value
+        can_be_met = values[values < 1]
         # A float32's digits and no more: .7 is to be seen as .7.
-        return round(float(self.labeler.score_thresholds.value.mean()), 6)
+        return round(float(can_be_met.mean()), 6) if len(can_be_met) else 1.0
 
     def lower_score_thresholds(self, factor: float, lowest: float) -> None:
-        """Multiply each class's threshold for the rest of the run, down to the lowest; one below that stays.
+        """Multiply each class's threshold for the rest of the run, down to the lowest; 1 and what is below that stay.
 
         What is adjusted travels in the state, and stands above the config.
         """
         values = self.labeler.score_thresholds.value
-        self._adjusted["score_thresholds"] = values.minimum((factor * values).clamp(min=lowest)).tolist()
+        lowered = torch.where(values < 1, values.minimum((factor * values).clamp(min=lowest)), values)
+        self._adjusted["score_thresholds"] = lowered.tolist()
         self._apply_adjusted()
 
     def set_unsupervised_weight(self, weight: float) -> None:
