@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from torch import Tensor
+from states import differences
 from two_processes import run_two_processes
 
 from softdet import builders
@@ -43,18 +43,6 @@ class Trained(NamedTuple):
 
 def content(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def differences(one: Any, other: Any, place: str = "") -> list[str]:
-    """Where two nested states differ, to the bit."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        if one.keys() != other.keys():
-            return [f"{place}: {one.keys() ^ other.keys()}"]
-        return [line for key in one for line in differences(one[key], other[key], f"{place}.{key}")]
-    if isinstance(one, list | tuple) and len(one) == len(other):
-        return [line for i in range(len(one)) for line in differences(one[i], other[i], f"{place}[{i}]")]
-    same = torch.equal(one, other) if isinstance(one, Tensor) else one == other
-    return [] if same else [place]
 
 
 def state_of(run: RunFolder) -> dict[str, Any]:

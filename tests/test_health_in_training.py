@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from states import differences
 from trainers import trainer_of
 from two_processes import run_two_processes
 
@@ -182,16 +182,6 @@ def test_mitigation_of_an_exploding_run_halves_the_weight(
     trainer.fit()
     assert method.weight_at(9) == 500
     assert "step 6: mitigated: soft_teacher.unsup_loss_weight 1e+03 -> 500" in health_lines(capsys)
-
-
-def differences(one: Any, other: Any, place: str = "") -> list[str]:
-    """Where two nested states differ, to the bit."""
-    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        return [line for key in one for line in differences(one[key], other[key], f"{place}.{key}")]
-    if isinstance(one, list | tuple) and len(one) == len(other):
-        return [line for i in range(len(one)) for line in differences(one[i], other[i], f"{place}[{i}]")]
-    same = torch.equal(one, other) if isinstance(one, Tensor) else one == other
-    return [] if same else [place]
 
 
 def test_a_resumed_run_is_the_one_that_was_never_stopped(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from states import differences
 
 from softdet import builders
 from softdet.builders.rehearsal import scratch_trainer
@@ -42,18 +42,6 @@ def both(squares: Path, tmp_path_factory: pytest.TempPathFactory, softdet: Comma
             (folder / "run").rename(folder / name)
             runs.append(RunFolder(folder / name))
     return runs
-
-
-def differences(one: Any, other: Any, place: str = "") -> list[str]:
-    """Where two nested states differ, to the bit."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        if one.keys() != other.keys():
-            return [f"{place}: {one.keys() ^ other.keys()}"]
-        return [line for key in one for line in differences(one[key], other[key], f"{place}.{key}")]
-    if isinstance(one, list | tuple) and len(one) == len(other):
-        return [line for i in range(len(one)) for line in differences(one[i], other[i], f"{place}[{i}]")]
-    same = torch.equal(one, other) if isinstance(one, Tensor) else one == other
-    return [] if same else [place]
 
 
 def rows_of(run: RunFolder) -> list[dict[str, str]]:

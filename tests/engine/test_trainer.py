@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from states import differences
 from torch import Tensor
 from trainers import trainer_in_its_folder
 from two_processes import run_two_processes
@@ -30,18 +31,6 @@ from softdet.structures import AugmentedBatch, StepOutput
 
 # Measured by the clock or the system, so another run has others.
 MEASURED = {"images_per_second", "data_wait", "memory_gb"}
-
-
-def differences(one: Any, other: Any, place: str = "") -> list[str]:
-    """Where two nested states differ, to the bit."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        if one.keys() != other.keys():
-            return [f"{place}: {one.keys() ^ other.keys()}"]
-        return [line for key in one for line in differences(one[key], other[key], f"{place}.{key}")]
-    if isinstance(one, list | tuple) and len(one) == len(other):
-        return [line for i in range(len(one)) for line in differences(one[i], other[i], f"{place}[{i}]")]
-    same = torch.equal(one, other) if isinstance(one, Tensor) else one == other
-    return [] if same else [place]
 
 
 def numbers(run: Path) -> list[dict[str, str]]:
