@@ -277,7 +277,7 @@ def test_the_student_is_evaluated_as_it_is_and_left_as_it_was(start: Callable[..
     trainer, _, _ = start("basenet.frozen_batchnorm=False")
     trainer.fit()
     assert trainer.student.module.training
-    assert trainer.probe is not None
+    assert trainer.evaluator.probe is not None
     # BatchNorm with the statistics that it has learned, not those of a validation batch.
-    again = trainer.probe(trainer.student.module.eval())["valid_AP_student"]
+    again = trainer.evaluator.probe(trainer.student.module.eval())["valid_AP_student"]
     assert float(rows(trainer)[-1]["valid_AP_student"]) == pytest.approx(again, rel=1e-4)

@@ -261,7 +261,7 @@ def test_a_gpu_that_is_not_there_is_named(tiny_config: Make) -> None:
 
 def frozen(trainer: Trainer) -> tuple[bool, bool]:
     """Whether any stage is frozen, and any BatchNorm."""
-    card = trainer.evaluate.card  # type: ignore[attr-defined]
+    card = trainer.evaluator.score.card  # type: ignore[attr-defined]
     return card.architecture["num_frozen_stages"] > 0, card.architecture["freeze_batchnorm"]
 
 

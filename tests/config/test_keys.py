@@ -168,14 +168,14 @@ def intervals(made: Made) -> object:
 
 
 def student_ap(made: Made) -> object:
-    assert made.trainer.probe is not None
-    return made.trainer.probe(made.trainer.method.evaluation_model).get("valid_AP_student")
+    assert made.trainer.evaluator.probe is not None
+    return made.trainer.evaluator.probe(made.trainer.method.evaluation_model).get("valid_AP_student")
 
 
 def watched(made: Made) -> object:
     """What an evaluation shows of the unlabeled images."""
-    assert made.trainer.show is not None
-    made.trainer.show(made.trainer.method.evaluation_model, 1)
+    assert made.trainer.evaluator.show is not None
+    made.trainer.evaluator.show(made.trainer.method.evaluation_model, 1)
     return len(read_looks(made.config.model.exp_path / "gallery.jsonl")[0].images)
 
 
@@ -279,7 +279,7 @@ ROWS: dict[str, Row] = {
     "inference.cls_th": Row("0.3", lambda made: len(made.detections), TRAINED),
     "inference.nms_th": Row("0.9", lambda made: len(made.detections), TRAINED),
     "inference.top_k": Row("2", lambda made: len(made.detections), TRAINED),
-    "inference.batch_size": Row("3", lambda made: made.trainer.evaluate.batch_size),  # type: ignore
+    "inference.batch_size": Row("3", lambda made: made.trainer.evaluator.score.batch_size),  # type: ignore
     "model.model_path": Row("{trained}", lambda made: made.model.class_head.output.bias.sum().item()),
     "model.exp_path": Row("{folder}/another", lambda made: made.trainer.checkpoint),
     "model.is_finetune": Row("True", started, ("model.model_path={trained}", "params.classes={folder}/classes.txt")),

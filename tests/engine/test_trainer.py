@@ -354,7 +354,8 @@ def test_a_run_on_which_nothing_is_ever_found_has_a_result_all_the_same(
     trainer = trainer_in_its_folder(
         tiny_config(f"model.exp_path={tmp_path / 'run'}", "params.iterations=1", "soft_teacher.enabled=False")
     )
-    trainer.evaluate = replace(trainer.evaluate, truth=trainer.evaluate.truth | {"annotations": []})  # type: ignore
+    score = trainer.evaluator.score
+    trainer.evaluator = replace(trainer.evaluator, score=replace(score, truth=score.truth | {"annotations": []}))  # type: ignore
     trainer.fit()
     assert trainer.state.best_ap == -1
     RunFolder(tmp_path / "run").require_result()

@@ -25,6 +25,7 @@ from softdet.data.density import labeled_density
 from softdet.data.index import Index
 from softdet.engine.detector import start_from
 from softdet.engine.evaluation import detections_over, device_for
+from softdet.engine.evaluator import Evaluator
 from softdet.engine.loggers import CsvLogger, Logger, Loggers
 from softdet.engine.metrics import evaluate_detections, load_truth
 from softdet.engine.optimization import learning_rate_factor, make_optimizer, set_learning_rate
@@ -128,8 +129,12 @@ def make_trainer(config: Config, fabric: Fabric, data: Data, *, resume: bool, ke
         augment=augment,
         batches=batches,
         set_learning_rate=_learning_rate(config, optimizer, num_steps),
-        evaluate=validator,
-        probe=_probe(config, validator, method),
+        evaluator=Evaluator(
+            validator,
+            _probe(config, validator, method),
+            make_show(config, data.unlabeled, validator.card, labeler, shown, augment, fabric.device),
+            read_history(run.control.metrics).of("valid_AP") if has_control(config) else {},
+        ),
         monitor=_monitor(config, method, data, fabric, burn_in) if isinstance(method, SoftTeacher) else None,
         num_steps=num_steps,
         semi_from=burn_in,
@@ -138,11 +143,9 @@ def make_trainer(config: Config, fabric: Fabric, data: Data, *, resume: bool, ke
         seed=params.random_seed,
         checkpoint=run.checkpoint,
         burn_in_checkpoint=run.burn_in if keep_burn_in else None,
-        control_ap=read_history(run.control.metrics).of("valid_AP") if has_control(config) else {},
         loggers=None,
         pool=pool,
         trial=trial,
-        show=make_show(config, data.unlabeled, validator.card, labeler, shown, augment, fabric.device),
     )
     if resume:
         trainer.resume()

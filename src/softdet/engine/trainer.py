@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import nn
 
 from softdet.engine.checkpoint import load_checkpoint, save_checkpoint
+from softdet.engine.evaluator import Evaluator
 from softdet.engine.gradients import Gradients
 from softdet.engine.loggers import Loggers
 from softdet.engine.progress import ProgressLine, StepTimes, Stopwatch, memory_gb
@@ -37,7 +36,7 @@ class Trainer:
         augment: from stored images to views.
         batches: from a range of steps to this rank's micro-batches.
         set_learning_rate: called with each step before it.
-        evaluate: called with the model and the step; gives the validation AP and writes the detector.
+        evaluator: looks at the run now and then.
         num_steps: of the whole run.
         semi_from: the first step with unlabeled images.
         intervals: how often to log, evaluate and save.
@@ -45,13 +44,10 @@ class Trainer:
         seed: of the run.
         checkpoint: its file.
         burn_in_checkpoint: where to keep the state at the end of the burn-in for another arm; None keeps none.
-        control_ap: the control's validation AP by the number of steps, to show beside this run's; may be empty.
         loggers: of the numbers; on rank 0 only.
-        probe: called at each evaluation with a copy of the student: more numbers for the metrics.
         monitor: watches the method; None for one that needs no watching.
         pool: knows which unlabeled images serve; None where all do.
         trial: see `Gradients`.
-        show: called likewise with the steps behind it, on rank 0 alone: pictures for people.
     """
 
     def __init__(
@@ -64,7 +60,7 @@ class Trainer:
         augment: Callable[[TrainBatch], AugmentedBatch],
         batches: Callable[[range], Iterator[list[TrainBatch]]],
         set_learning_rate: Callable[[int], None],
-        evaluate: Callable[[nn.Module, int, float], dict[str, float]],
+        evaluator: Evaluator,
         num_steps: int,
         semi_from: int,
         intervals: Intervals,
@@ -72,13 +68,10 @@ class Trainer:
         seed: int,
         checkpoint: Path,
         burn_in_checkpoint: Path | None,
-        control_ap: Mapping[int, float],
         loggers: Loggers | None,
-        probe: Callable[[nn.Module], dict[str, float]] | None = None,
         monitor: Monitor | None = None,
         pool: Pool | None = None,
         trial: Method | None = None,
-        show: Callable[[nn.Module, int], None] | None = None,
     ) -> None:
         self.fabric = fabric
         self.method = method
@@ -89,18 +82,15 @@ class Trainer:
         self.update = Update(fabric, student, optimizer, clip_norm)
         self.batches = batches
         self.set_learning_rate = set_learning_rate
-        self.evaluate = evaluate
+        self.evaluator = evaluator
         self.num_steps = num_steps
         self.intervals = intervals
         self.seed = seed
         self.checkpoint = checkpoint
         self.burn_in_checkpoint = burn_in_checkpoint
-        self.control_ap = control_ap
         self.loggers = loggers
-        self.probe = probe
         self.monitor = monitor
         self.pool = pool
-        self.show = show
         self.state = TrainState()
         self.times = StepTimes(num_steps, semi_from)
 
@@ -215,22 +205,16 @@ class Trainer:
         }
 
     def _evaluate(self, step: int, progress: ProgressLine) -> None:
-        metrics = self.evaluate(self.method.evaluation_model, step + 1, self.state.best_ap)
+        metrics = self.evaluator.look(
+            self.method.evaluation_model,
+            self.student,
+            step + 1,
+            self.state.best_ap,
+            draws=self.fabric.is_global_zero,
+        )
         is_best = metrics["valid_AP"] > self.state.best_ap
         self.state.best_ap = max(metrics["valid_AP"], self.state.best_ap)
-        # A copy, so that nothing of the student's mode and statistics has to be put back.
-        model = copy.deepcopy(self.student.module).eval()
-        if self.probe:
-            metrics |= self.probe(model)
-        if self.show and self.fabric.is_global_zero:
-            self.show(model, step + 1)
-        student = f", student {100 * metrics['valid_AP_student']:.1f}" if "valid_AP_student" in metrics else ""
-        mark = "  best so far" if is_best else ""
-        control = f" (control {100 * self.control_ap[step + 1]:.1f})" if step + 1 in self.control_ap else ""
-        progress.say(
-            f"step {step + 1}: valid mAP {100 * metrics['valid_AP']:.1f}{control}, "
-            f"AP50 {100 * metrics['valid_AP50']:.1f}{student}{mark}"
-        )
+        progress.say(self.evaluator.describe(metrics, step + 1, is_best=is_best))
         if self.monitor:
             for line in self.monitor.observe_evaluation(step, metrics["valid_AP"], metrics.get("valid_AP_student")):
                 progress.say(line)
@@ -284,8 +268,8 @@ class Trainer:
         self._load(state)
         if self.monitor:
             self.monitor.observe_evaluation(self.state.step - 1, reached)
-        if self.show and self.fabric.is_global_zero:
-            self.show(copy.deepcopy(self.student.module).eval(), self.state.step)
+        if self.fabric.is_global_zero:
+            self.evaluator.draw(self.student, self.state.step)
         self.save()
 
     def _keep_burn_in(self) -> None:
