@@ -87,8 +87,8 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class UnlabeledBatch:
-    """Stored images without labels; there is no field that could carry a box.
+class StoredBatch:
+    """Stored images, labeled or not.
 
     Attributes:
         images: (B, 3, S, T) uint8, letterboxed into the top left corner.
@@ -114,7 +114,12 @@ class UnlabeledBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class LabeledBatch(UnlabeledBatch):
+class UnlabeledBatch(StoredBatch):
+    """Stored images without labels; there is no field that could carry a box."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabeledBatch(StoredBatch):
     """Stored images with what they teach; targets are in pixels of the stored image."""
 
     targets: tuple[Targets, ...] = ()

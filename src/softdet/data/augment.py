@@ -18,7 +18,7 @@ from softdet.data.mixup import mix_images, mix_targets, neighbours
 from softdet.data.pasting import MAX_MARGIN, cut_out, hide, mask_of, patches_around
 from softdet.ops.affine import transform_boxes, warp
 from softdet.ops.boxes import visible_share
-from softdet.structures import AugmentedBatch, LabeledBatch, Targets, TrainBatch, UnlabeledBatch, View
+from softdet.structures import AugmentedBatch, LabeledBatch, StoredBatch, Targets, TrainBatch, View
 
 Branch = Literal["labeled", "weak", "strong"]
 _BRANCH_NUMBER: dict[Branch, int] = {"labeled": 1, "weak": 2, "strong": 3}
@@ -107,14 +107,14 @@ class Augmenter:
         mixed = View(_mixed(view.images, others, masks), view.matrices, _mixed(view.clean, others, masks))
         return mixed, tuple(mix_targets(shown, beside))
 
-    def _draw(self, batch: UnlabeledBatch, policy: Policy, branch: Branch, step: int) -> list[Draw]:
+    def _draw(self, batch: StoredBatch, policy: Policy, branch: Branch, step: int) -> list[Draw]:
         stored_height, stored_width = batch.images.shape[-2:]
         return [
             draw(policy, self.seed, step, position, branch, (rows, columns), (stored_height, stored_width), self.size)
             for position, (rows, columns) in zip(batch.positions.tolist(), batch.content.tolist(), strict=True)
         ]
 
-    def _view(self, batch: UnlabeledBatch, policy: Policy, draws: list[Draw]) -> View:
+    def _view(self, batch: StoredBatch, policy: Policy, draws: list[Draw]) -> View:
         matrices = torch.from_numpy(np.stack([d.matrix for d in draws])).to(batch.images.device, torch.float32)
         clean = warp(batch.images.float() / 255, matrices, self.size, fill=GREY)
         images = clean
