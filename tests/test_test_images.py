@@ -102,5 +102,5 @@ def test_a_test_image_is_in_no_other_list(
     root = f"data.root={squares / 'images'}"
     with pytest.raises(DataError, match=r"data\.test .*not one box to score against"):
         builders.load_data(tiny_config(f"data.test={tmp_path / 'empty.json'}", root))
-    with pytest.raises(DataError, match=r"data\.valid .*not one box.*control"):
+    with pytest.raises(DataError, match=r"data\.valid .*not one box to score against"):
         builders.load_data(tiny_config(f"data.valid={tmp_path / 'empty.json'}", root, "soft_teacher.control=True"))
