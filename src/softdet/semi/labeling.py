@@ -165,11 +165,12 @@ class Labeler:
         size = batch.strong.size
         class_targets, box_targets = [], []
         max_uncertainty = self.uncertainty_threshold.value
-        for labels, matrix in zip(pseudo, compose(batch.strong.matrices, invert(batch.weak.matrices)), strict=True):
+        matrices = compose(batch.strong.matrices, invert(batch.weak.matrices))
+        # The box around a turned box is too large to be learned. Asked of all at once, since a GPU is waited for.
+        turned = matrices[:, [0, 1], [1, 0]].any(1).tolist()
+        for labels, matrix, turns in zip(pseudo, matrices, turned, strict=True):
             confident, agreed = self._select(labels, max_uncertainty)
             class_targets.append(project(confident, matrix, size))
-            # The box around a turned box is too large to be learned.
-            turns = bool(matrix[0, 1] != 0 or matrix[1, 0] != 0)
             box_targets.append(Targets.empty(batch.strong.images.device) if turns else project(agreed, matrix, size))
         statistics = self._count(pseudo, class_targets, box_targets)
         has_boxes = torch.tensor([len(targets) > 0 for targets in class_targets], device=batch.strong.images.device)
