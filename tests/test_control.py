@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from states import differences
+from trainers import numbers_of
 from two_processes import run_two_processes
 
 from softdet import builders
@@ -28,8 +28,6 @@ from softdet.engine.trainer import Trainer
 Command = Callable[..., int]
 Output = pytest.CaptureFixture[str]
 CPU = torch.device("cpu")
-# Measured by the clock or the system, so another run has others.
-MEASURED = {"images_per_second", "data_wait", "memory_gb"}
 # What nobody watches in a control: the rows of its burn-in lack it.
 WATCHED = {"health", "agreement", "uncertainty_correlation"}
 
@@ -53,11 +51,8 @@ def state_of(run: RunFolder) -> dict[str, Any]:
 
 
 def numbers(run: RunFolder) -> list[dict[str, str]]:
-    """The rows of the metrics, without what the clock says and without empty cells."""
-    left_out = MEASURED | WATCHED
-    with run.metrics.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [{name: value for name, value in row.items() if value and name not in left_out} for row in rows]
+    """The rows of the metrics, without what nobody watches in a control and without empty cells."""
+    return [{name: value for name, value in row.items() if value and name not in WATCHED} for row in numbers_of(run)]
 
 
 def evaluated(run: RunFolder) -> list[str]:

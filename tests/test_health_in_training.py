@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from states import differences
-from trainers import trainer_of
+from trainers import numbers_of, trainer_of
 from two_processes import run_two_processes
 
 from softdet.config import Config
@@ -24,7 +23,6 @@ from softdet.engine.trainer import Trainer
 from softdet.semi.health import HealthMonitor
 from softdet.semi.soft_teacher import SoftTeacher
 
-MEASURED = {"images_per_second", "data_wait", "memory_gb"}
 # Fewer steps than usual tell, so that a run takes a second.
 WINDOW = 4
 
@@ -61,9 +59,8 @@ def start(
 
 
 def rows(trainer: Trainer) -> list[dict[str, str]]:
-    """The metrics, without what the clock says."""
-    with RunFolder(trainer.checkpoint.parent).metrics.open(newline="") as file:
-        return [{name: value for name, value in row.items() if name not in MEASURED} for row in csv.DictReader(file)]
+    """The metrics of its run."""
+    return numbers_of(trainer.checkpoint.parent)
 
 
 def states(trainer: Trainer) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from states import differences
+from trainers import numbers_of
 
 from softdet import builders
 from softdet.builders.rehearsal import scratch_trainer
@@ -26,7 +26,6 @@ from softdet.errors import RunError
 Command = Callable[..., int]
 Make = Callable[..., Config]
 Output = pytest.CaptureFixture[str]
-MEASURED = {"images_per_second", "data_wait", "memory_gb"}
 SHORT = ("params.iterations=3", "soft_teacher.burn_in_steps=2", "params.log_every=1", "params.evaluate_every=2")
 
 
@@ -44,15 +43,10 @@ def both(squares: Path, tmp_path_factory: pytest.TempPathFactory, softdet: Comma
     return runs
 
 
-def rows_of(run: RunFolder) -> list[dict[str, str]]:
-    with run.metrics.open(newline="") as file:
-        return [{key: value for key, value in row.items() if key not in MEASURED} for row in csv.DictReader(file)]
-
-
 def test_the_run_is_to_the_bit_as_if_the_smoke_had_not_been(both: list[RunFolder]) -> None:
     one, other = both
     assert differences(load_checkpoint(one.checkpoint), load_checkpoint(other.checkpoint)) == []
-    assert rows_of(one) == rows_of(other)
+    assert numbers_of(one) == numbers_of(other)
     assert one.best.read_bytes() == other.best.read_bytes()
     assert one.gallery.read_bytes() == other.gallery.read_bytes()
     files = [{path.relative_to(run.path) for path in run.path.rglob("*") if path.is_file()} for run in (one, other)]

@@ -1,14 +1,8 @@
-"""The loop: an exact resume, steps that must not happen, and files that can't be read."""
+"""The loop: what changes nothing, steps that must not happen, and files that can't be read."""
 
 from __future__ import annotations
 
-import csv
 import math
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -19,104 +13,14 @@ import pytest
 import torch
 from states import differences
 from torch import Tensor
-from trainers import trainer_in_its_folder
+from trainers import numbers_of, trainer_in_its_folder
 from two_processes import run_two_processes
 
 from softdet.config import Config, load_config
 from softdet.engine.checkpoint import load_checkpoint
-from softdet.engine.detector import load_detector
 from softdet.engine.run import RunFolder
 from softdet.errors import DataError, RunError
 from softdet.structures import AugmentedBatch, StepOutput
-
-# Measured by the clock or the system, so another run has others.
-MEASURED = {"images_per_second", "data_wait", "memory_gb"}
-
-
-def numbers(run: Path) -> list[dict[str, str]]:
-    """The rows of the metrics, without what the clock says."""
-    with RunFolder(run).metrics.open(newline="") as file:
-        return [{name: value for name, value in row.items() if name not in MEASURED} for row in csv.DictReader(file)]
-
-
-def assert_same_run(run: Path, reference: Path) -> None:
-    """The same student, teacher, optimizer, thresholds, numbers and result, bit for bit."""
-    state, wanted = (load_checkpoint(RunFolder(path).checkpoint) for path in (run, reference))
-    assert wanted["train"]["step"] == 24
-    assert differences(state, wanted) == []
-    assert numbers(run) == numbers(reference)
-    best, wanted_best = (load_detector(RunFolder(path).best) for path in (run, reference))
-    assert differences(best.model.state_dict(), wanted_best.model.state_dict()) == []
-    assert replace(best.card, digests={}) == replace(wanted_best.card, digests={})
-    assert RunFolder(run).detections.read_bytes() == RunFolder(reference).detections.read_bytes()
-
-
-def test_a_run_that_was_killed_and_resumed_is_the_run_that_never_was(
-    squares: Path, tiny_run: Path, tmp_path: Path, softdet: Callable[..., int]
-) -> None:
-    run = RunFolder(tmp_path / "run")
-    command = [sys.executable, "-m", "softdet", "train", "--config", str(squares / "tiny.yaml")]
-    process = subprocess.Popen(
-        [*command, f"model.exp_path={run.path}"],
-        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        # Renamed into its place when it's whole, half way through the run.
-        while not run.checkpoint.exists() and process.poll() is None:
-            time.sleep(0.005)
-    finally:
-        process.kill()
-    assert process.wait() == -signal.SIGKILL
-    assert load_checkpoint(run.checkpoint)["train"]["step"] == 12
-
-    assert softdet("train", "--resume", run.path) == 0
-    assert_same_run(run.path, tiny_run)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_was_asked_to_stop_saves_and_goes_on(
-    number: signal.Signals,
-    tiny_config: Callable[..., Config],
-    tiny_run: Path,
-    tmp_path: Path,
-    softdet: Callable[..., int],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    trainer = trainer_in_its_folder(tiny_config(f"model.exp_path={tmp_path / 'run'}"))
-    set_learning_rate = trainer.set_learning_rate
-
-    def stop_at_18(step: int) -> None:
-        if step == 18:
-            os.kill(os.getpid(), number)
-        set_learning_rate(step)
-
-    trainer.set_learning_rate = stop_at_18
-    before = signal.getsignal(number)
-    assert trainer.fit() is False
-    assert signal.getsignal(number) is before
-    assert "stopped at step 19 as asked; its state is saved" in capsys.readouterr().out
-    # Between two checkpoints, after the burn-in: the memory of the teacher's boxes is part of the state.
-    state = load_checkpoint(trainer.checkpoint)
-    assert state["train"]["step"] == 19
-    assert len(state["method"]["labeler"]["uncertainty_threshold"]["recent"]) > 0
-
-    assert softdet("train", "--resume", tmp_path / "run") == 0
-    assert_same_run(tmp_path / "run", tiny_run)
-
-
-def test_resuming_a_run_that_is_over_only_tests_it(
-    tiny_config: Callable[..., Config], tmp_path: Path, softdet: Callable[..., int], capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "run"
-    trainer_in_its_folder(
-        tiny_config(f"model.exp_path={path}", "params.iterations=2", "soft_teacher.enabled=False")
-    ).fit()
-    before = RunFolder(path).checkpoint.read_bytes(), numbers(path)
-    capsys.readouterr()
-    assert softdet("train", "--resume", path) == 0
-    assert "mAP" in capsys.readouterr().out
-    assert (RunFolder(path).checkpoint.read_bytes(), numbers(path)) == before
 
 
 def test_the_number_of_loader_processes_changes_nothing(tiny_config: Callable[..., Config], tmp_path: Path) -> None:
@@ -132,7 +36,7 @@ def test_the_number_of_loader_processes_changes_nothing(tiny_config: Callable[..
         assert trainer.fit()
     alone, with_workers = (load_checkpoint(RunFolder(tmp_path / name).checkpoint) for name in "02")
     assert differences(alone, with_workers) == []
-    assert numbers(tmp_path / "0") == numbers(tmp_path / "2")
+    assert numbers_of(tmp_path / "0") == numbers_of(tmp_path / "2")
 
 
 def test_another_seed_is_another_run_and_the_same_seed_the_same(
@@ -198,7 +102,7 @@ def test_two_processes_train_and_test_as_one(squares: Path, tiny_run: Path, tmp_
     for name, value in states[0]["student"].items():
         torch.testing.assert_close(states[1]["student"][name], value, rtol=1e-3, atol=1e-5, msg=name)
     assert states[0]["train"]["images_seen"] == states[1]["train"]["images_seen"] == 24
-    for one, both in zip(numbers(tmp_path / "alone"), numbers(tmp_path / "both"), strict=True):
+    for one, both in zip(numbers_of(tmp_path / "alone"), numbers_of(tmp_path / "both"), strict=True):
         assert one.keys() == both.keys()
         for name, value in one.items():
             # The ratio of two halves' losses is not the halves' mean ratio.
@@ -245,7 +149,7 @@ def test_a_gradient_that_is_not_finite_is_skipped(
     # Each entry is the student before a step; the third step, of number 2, moved nothing.
     assert [differences(*pair) == [] for pair in pairwise(students)] == [False, False, True, False]
     assert "step 3: the gradients are not finite; the step is skipped" in capsys.readouterr().out
-    assert [row["skipped_steps"] for row in numbers(tmp_path / "run")] == ["0", "0", "1", "1", "1"]
+    assert [row["skipped_steps"] for row in numbers_of(tmp_path / "run")] == ["0", "0", "1", "1", "1"]
     assert all(torch.isfinite(value).all() for value in trainer.method.evaluation_model.state_dict().values())
     assert load_checkpoint(trainer.checkpoint)["train"]["skipped_steps"] == 1
 
@@ -308,7 +212,7 @@ def test_an_unreadable_image_is_named_skipped_and_counted(
     assert trainer.fit()
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped: ")]
     assert "train_3.png" in line
-    assert numbers(own_squares / "run")[-1]["images_unreadable"] == "1"
+    assert numbers_of(own_squares / "run")[-1]["images_unreadable"] == "1"
     state = load_checkpoint(trainer.checkpoint)["train"]
     assert (state["images_seen"], state["images_unreadable"]) == (8, 1)
 
@@ -342,7 +246,7 @@ def test_what_is_due_is_done_and_the_last_step_does_everything(
 
     trainer.save = note  # type: ignore[method-assign]
     trainer.fit()
-    rows = numbers(tmp_path / "run")
+    rows = numbers_of(tmp_path / "run")
     assert [row["step"] for row in rows if row["loss"]] == ["2", "4", "6", "7"]
     assert [row["step"] for row in rows if row["valid_AP"]] == ["3", "6", "7"]
     assert saved == [4, 7]

@@ -4,61 +4,16 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from health_monitors import NOTHING_KEPT, WELL, Knobs, feed, make, state
 
 from softdet.data.density import LabeledDensity, labeled_density
 from softdet.data.index import ImageRecord, Index
 from softdet.semi.health import HealthMonitor
-
-CARDS = LabeledDensity(1.8, 0.9, {"king": 1.0, "queen": 0.8})
-WELL = {
-    "loss": 1.5,
-    "supervised_class": 0.7,
-    "supervised_box": 0.3,
-    "pseudo_boxes": 1.5,
-    "pseudo_boxes/king": 0.9,
-    "pseudo_boxes/queen": 0.6,
-    "pseudo_candidates": 20.0,
-    "empty_images": 0.2,
-    "anchors_taught": 8.0,
-    "anchors_agreed": 6.0,
-    "teacher_finite": 1.0,
-    "skipped_steps": 0.0,
-}
-NOTHING_KEPT = {"pseudo_boxes": 0.02, "pseudo_boxes/king": 0.02, "pseudo_boxes/queen": 0.0, "empty_images": 0.98}
-
-
-@dataclass
-class Knobs:
-    """A method's two knobs."""
-
-    score_threshold: float = 0.9
-    unsupervised_weight: float = 1.0
-
-    def lower_score_thresholds(self, factor: float, lowest: float) -> None:
-        self.score_threshold = max(lowest, factor * self.score_threshold)
-
-    def set_unsupervised_weight(self, weight: float) -> None:
-        self.unsupervised_weight = weight
-
-
-def make(density: LabeledDensity = CARDS, knobs: Knobs | None = None, **options: Any) -> HealthMonitor:
-    return HealthMonitor(density, knobs or Knobs(), **{"images_per_step": 8, "settled_from": 0} | options)
-
-
-def feed(monitor: HealthMonitor, steps: Iterable[int], **changes: float) -> list[str]:
-    """Steps with the same numbers; the lines to print."""
-    return [line for step in steps for line in monitor.observe_step(step, WELL | changes)]
-
-
-def state(monitor: HealthMonitor) -> str:
-    return monitor.health.state
 
 
 def test_density_is_per_image_and_by_class() -> None:
@@ -273,71 +228,6 @@ def test_half_of_next_to_nothing_is_chance(best: float) -> None:
     feed(monitor, range(60))
     monitor.observe_evaluation(59, best / 3)
     assert state(monitor) == "healthy"
-
-
-def test_without_mitigation_nothing_is_turned() -> None:
-    monitor = make()
-    lines = feed(monitor, range(300), **NOTHING_KEPT)
-    assert len(lines) == 1
-    assert monitor.knobs == Knobs()
-    assert "mitigations" not in monitor.columns()
-
-
-def test_starving_lowers_the_threshold_every_hundred_steps() -> None:
-    monitor = make(mitigate=True)
-    lines = [line for line in feed(monitor, range(270), **NOTHING_KEPT) if "mitigated" in line]
-    assert lines == [
-        "step 50: mitigated: soft_teacher.pseudo_cls_th 0.9 -> 0.81",
-        "step 150: mitigated: soft_teacher.pseudo_cls_th 0.81 -> 0.729",
-        "step 250: mitigated: soft_teacher.pseudo_cls_th 0.729 -> 0.656",
-    ]
-    columns = monitor.columns()
-    assert columns.pop("health") == "starving"
-    assert columns == pytest.approx(
-        {"agreement": 0.75, "mitigations": 3, "score_threshold": 0.9**4, "unsupervised_weight": 1.0}
-    )
-
-
-@pytest.mark.parametrize(("threshold", "expected"), [(0.21, 0.2), (0.2, 0.2), (0.1, 0.1)])
-def test_the_threshold_stops_at_a_fifth_and_is_never_raised(threshold: float, expected: float) -> None:
-    monitor = make(knobs=Knobs(threshold), mitigate=True)
-    feed(monitor, range(600), **NOTHING_KEPT)
-    assert monitor.knobs == Knobs(expected)
-    assert monitor.columns()["mitigations"] == (threshold > 0.2)
-
-
-def test_a_threshold_is_not_lowered_where_there_is_nothing_below_it() -> None:
-    monitor = make(mitigate=True)
-    lines = feed(monitor, range(300), **NOTHING_KEPT | {"pseudo_candidates": 0.1})
-    assert len(lines) == 1
-    assert "longer soft_teacher.burn_in_steps" in lines[0]
-    assert monitor.knobs == Knobs()
-
-
-def test_exploding_halves_the_weight_until_it_is_well() -> None:
-    monitor = make(knobs=Knobs(unsupervised_weight=64.0), mitigate=True)
-    lines = []
-    for step in range(1000):
-        lines += feed(monitor, [step], loss=1.0 + 0.4 * monitor.knobs.unsupervised_weight)
-    assert [line for line in lines if "mitigated" in line] == [
-        "step 50: mitigated: soft_teacher.unsup_loss_weight 64 -> 32",
-        "step 150: mitigated: soft_teacher.unsup_loss_weight 32 -> 16",
-    ]
-    assert state(monitor) == "healthy"
-
-
-def test_a_collapse_freezes_the_weight_at_once_and_for_good() -> None:
-    monitor = make(mitigate=True)
-    feed(monitor, range(52), **NOTHING_KEPT)
-    # Before everything else that is wrong.
-    lines = feed(monitor, range(52, 57), teacher_finite=0.0, loss=1000.0)
-    assert state(monitor) == "collapsed"
-    assert lines[-1] == "step 57: mitigated: soft_teacher.unsup_loss_weight 1 -> 0"
-    threshold = monitor.knobs.score_threshold
-    lines = feed(monitor, range(57, 500), **NOTHING_KEPT)
-    assert state(monitor) == "starving"
-    assert not any("mitigated" in line for line in lines)
-    assert monitor.knobs == Knobs(threshold, 0.0)
 
 
 def test_a_resumed_monitor_goes_on_as_if_nothing_had_been() -> None:

@@ -1,11 +1,17 @@
-"""Trainers as the command line puts them together."""
+"""Trainers as the command line puts them together, and the numbers that they leave."""
 
 from __future__ import annotations
+
+import csv
+from pathlib import Path
 
 from softdet import builders
 from softdet.config import Config, save_config
 from softdet.engine.run import RunFolder
 from softdet.engine.trainer import Trainer
+
+# By the clock or the system, so another run has others.
+_BY_THE_CLOCK = {"images_per_second", "data_wait", "memory_gb"}
 
 
 def trainer_of(config: Config, *, resume: bool = False) -> Trainer:
@@ -24,3 +30,11 @@ def trainer_in_its_folder(config: Config) -> Trainer:
     save_config(config, run.config)
     run.write_environment(fabric.device)
     return builders.make_trainer(config, fabric, builders.load_data(config), resume=False)
+
+
+def numbers_of(run: Path | RunFolder) -> list[dict[str, str]]:
+    """The rows of a run's metrics, without what the clock says."""
+    folder = run if isinstance(run, RunFolder) else RunFolder(run)
+    with folder.metrics.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{name: value for name, value in row.items() if name not in _BY_THE_CLOCK} for row in rows]
