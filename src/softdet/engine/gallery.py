@@ -138,15 +138,12 @@ def fates_of(
         teaches_classes: whether the class of a box above its threshold is taught at all.
         teaches_places: whether its place is.
     """
-    scores = labels.instances.scores
-    limits = labeler.score_thresholds.of(labels.instances.labels)
-    place_limits = limits if labeler.box_score_threshold is None else labeler.box_score_threshold
-    has_class = (scores > limits) & teaches_classes
-    is_agreed = labels.uncertainty <= labeler.uncertainty_threshold.value
-    has_place = (scores > place_limits) & is_agreed & teaches_places
-    is_ignored = (scores >= labeler.doubtful_threshold) & (scores <= limits) & (labeler.background == "ignore")
+    (verdict,) = labeler.judge([labels])
+    has_class, has_place = verdict.teaches_class & teaches_classes, verdict.teaches_place & teaches_places
     fates: list[Fate] = []
-    for by_class, by_place, ignored in zip(has_class.tolist(), has_place.tolist(), is_ignored.tolist(), strict=True):
+    for by_class, by_place, ignored in zip(
+        has_class.tolist(), has_place.tolist(), verdict.is_doubtful.tolist(), strict=True
+    ):
         if by_class and by_place:
             fates.append("both")
         elif by_class or by_place:

@@ -41,9 +41,8 @@ def uncertainty_correlation(
         views = stack_images(samples, device)
         readable = torch.tensor([sample.failure is None for sample in samples], device=device)
         seen = labeler.look(views, readable)
-        for labels, sample in zip(seen, samples, strict=True):
-            limits = labeler.score_thresholds.of(labels.instances.labels)
-            rows.append(_errors(labels, limits, sample.targets.to(device)))
+        for labels, verdict, sample in zip(seen, labeler.judge(seen), samples, strict=True):
+            rows.append(_errors(labels, verdict.teaches_class, sample.targets.to(device)))
     uncertainty, error = gather_rows(torch.cat(rows)).cpu().double().numpy().T
     return spearman(uncertainty, error) if len(error) >= _FEWEST_BOXES else float("nan")
 
@@ -61,9 +60,8 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return (np.cumsum(count) - (count - 1) / 2)[place]
 
 
-def _errors(labels: PseudoLabels, limits: Tensor, targets: Targets) -> Tensor:
-    """(N, 2): uncertainty and 1 - IoU with the nearest true box, of the boxes that would teach."""
-    kept = labels.instances.scores > limits
+def _errors(labels: PseudoLabels, kept: Tensor, targets: Targets) -> Tensor:
+    """(N, 2): uncertainty and 1 - IoU with the nearest true box, of the boxes that are kept."""
     if len(targets) == 0 or not kept.any():
         return labels.instances.boxes.new_zeros(0, 2)
     iou = box_iou(labels.instances.boxes[kept], targets.boxes).amax(1)

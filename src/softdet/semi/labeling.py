@@ -17,7 +17,7 @@ from softdet.models.postprocess import candidates, suppress
 from softdet.ops.affine import compose, invert
 from softdet.ops.distributed import gather_rows, world_size
 from softdet.semi.mixing import mix, overlay
-from softdet.semi.pseudo_labels import PseudoLabels, classification_targets, doubtful, regression_targets
+from softdet.semi.pseudo_labels import PseudoLabels, Verdict, judge
 from softdet.semi.reliability import anchor_uncertainty, background_weights, cluster_uncertainty
 from softdet.semi.teacher import Teacher
 from softdet.semi.thresholds import ScoreThresholds, UncertaintyThreshold
@@ -157,6 +157,17 @@ class Labeler:
         self.score_thresholds.observe(rows[:, :2], len(labels) * world_size())
         self.uncertainty_threshold.observe(rows[:, 1:])
 
+    def judge(self, pseudo: Sequence[PseudoLabels]) -> list[Verdict]:
+        """What each image's boxes are good for, by the thresholds as they are now."""
+        max_uncertainty = self.uncertainty_threshold.value
+        doubtful_from = self.doubtful_threshold if self.background == "ignore" else None
+        verdicts = []
+        for labels in pseudo:
+            limits = self.score_thresholds.of(labels.instances.labels)
+            place_limits = limits if self.box_score_threshold is None else self.box_score_threshold
+            verdicts.append(judge(labels, limits, place_limits, max_uncertainty, doubtful_from))
+        return verdicts
+
     @torch.no_grad()
     def prepare(self, batch: AugmentedBatch, pseudo: Sequence[PseudoLabels]) -> Lesson | None:
         """Carry pseudo-labels from the teacher's view to the student's, and weigh them; None where there are none."""
@@ -164,12 +175,12 @@ class Labeler:
             return None
         size = batch.strong.size
         class_targets, box_targets = [], []
-        max_uncertainty = self.uncertainty_threshold.value
         matrices = compose(batch.strong.matrices, invert(batch.weak.matrices))
         # The box around a turned box is too large to be learned. Asked of all at once, since a GPU is waited for.
         turned = matrices[:, [0, 1], [1, 0]].any(1).tolist()
-        for labels, matrix, turns in zip(pseudo, matrices, turned, strict=True):
-            confident, agreed = self._select(labels, max_uncertainty)
+        for labels, verdict, matrix, turns in zip(pseudo, self.judge(pseudo), matrices, turned, strict=True):
+            confident = labels.targets(verdict.teaches_class, ignored=verdict.is_doubtful)
+            agreed = labels.targets(verdict.teaches_place)
             class_targets.append(project(confident, matrix, size))
             box_targets.append(Targets.empty(batch.strong.images.device) if turns else project(agreed, matrix, size))
         statistics = self._count(pseudo, class_targets, box_targets)
@@ -223,16 +234,6 @@ class Labeler:
         """Go on where `state_dict` was taken."""
         self.score_thresholds.load_state_dict(state["score_thresholds"])
         self.uncertainty_threshold.load_state_dict(state["uncertainty_threshold"])
-
-    def _select(self, labels: PseudoLabels, max_uncertainty: float) -> tuple[Targets, Targets]:
-        limits = self.score_thresholds.of(labels.instances.labels)
-        confident = classification_targets(labels, limits)
-        if self.background == "ignore":
-            unsure = doubtful(labels, self.doubtful_threshold, limits)
-            confident = Targets(confident.boxes, confident.labels, unsure)
-        if self.box_score_threshold is not None:
-            limits = torch.full_like(limits, self.box_score_threshold)
-        return confident, regression_targets(labels, limits, max_uncertainty)
 
     def _beliefs(self, strong: View) -> Tensor | None:
         if self.background != "soft" and not self.wants_beliefs:

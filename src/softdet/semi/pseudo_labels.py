@@ -27,28 +27,53 @@ class PseudoLabels:
     def __len__(self) -> int:
         return len(self.instances)
 
+    def targets(self, chosen: Tensor, ignored: Tensor | None = None) -> Targets:
+        """The boxes that are chosen, and around which background is left open.
 
-def classification_targets(pseudo: PseudoLabels, score_threshold: float | Tensor) -> Targets:
-    """The boxes whose class is taught: score above the threshold (Soft Teacher, section 3.2)."""
-    return _targets(pseudo.instances, pseudo.instances.scores > score_threshold)
+        Args:
+            chosen: (N,) bool.
+            ignored: (N,) bool; None for no box.
+        """
+        boxes, labels = self.instances.boxes, self.instances.labels
+        return Targets(boxes[chosen], labels[chosen], boxes[:0] if ignored is None else boxes[ignored])
 
 
-def regression_targets(pseudo: PseudoLabels, score_threshold: float | Tensor, max_uncertainty: float) -> Targets:
-    """The boxes whose place is taught: score above the threshold, and agreed upon (Soft Teacher, section 3.3)."""
-    trusted = (pseudo.instances.scores > score_threshold) & (pseudo.uncertainty <= max_uncertainty)
-    return _targets(pseudo.instances, trusted)
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What each box of an image is good for.
+
+    Attributes:
+        teaches_class: (N,) bool; score above the threshold (Soft Teacher, section 3.2).
+        teaches_place: (N,) bool; score above the threshold, and agreed upon (Soft Teacher, section 3.3).
+        is_doubtful: (N,) bool, neither taught nor background.
+    """
+
+    teaches_class: Tensor
+    teaches_place: Tensor
+    is_doubtful: Tensor
 
 
-def doubtful(pseudo: PseudoLabels, low: float, high: float | Tensor) -> Tensor:
-    """The boxes that are neither taught nor background: low <= score <= high.
+def judge(
+    pseudo: PseudoLabels,
+    class_limits: float | Tensor,
+    place_limits: float | Tensor,
+    max_uncertainty: float,
+    doubtful_from: float | None = None,
+) -> Verdict:
+    """Hold an image's boxes against the thresholds.
 
-    Returns:
-        (M, 4).
+    Args:
+        pseudo: N boxes.
+        class_limits: the score above which a box teaches its class, one or (N,).
+        place_limits: the score above which it teaches its place, likewise.
+        max_uncertainty: the largest that still teaches a place.
+        doubtful_from: the lowest score of a doubtful box, the highest being its class limit; None where no box is.
     """
     scores = pseudo.instances.scores
-    return pseudo.instances.boxes[(scores >= low) & (scores <= high)]
-
-
-def _targets(instances: Instances, chosen: Tensor) -> Targets:
-    boxes = instances.boxes[chosen]
-    return Targets(boxes, instances.labels[chosen], torch.zeros_like(boxes[:0]))
+    teaches_class = scores > class_limits
+    is_doubtful = torch.zeros_like(teaches_class) if doubtful_from is None else (scores >= doubtful_from)
+    return Verdict(
+        teaches_class=teaches_class,
+        teaches_place=(scores > place_limits) & (pseudo.uncertainty <= max_uncertainty),
+        is_doubtful=is_doubtful & ~teaches_class,
+    )
