@@ -52,7 +52,9 @@ def state_of(run: RunFolder) -> dict[str, Any]:
 
 def numbers(run: RunFolder) -> list[dict[str, str]]:
     """The rows of the metrics, without what nobody watches in a control and without empty cells."""
-    return [{name: value for name, value in row.items() if value and name not in WATCHED} for row in numbers_of(run)]
+    return [
+        {name: value for name, value in row.items() if value and name not in WATCHED} for row in numbers_of(run.path)
+    ]
 
 
 def evaluated(run: RunFolder) -> list[str]:

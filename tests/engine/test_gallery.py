@@ -74,6 +74,11 @@ def test_the_fates_are_what_the_labeler_teaches(make_labeler: Callable[..., Labe
     assert fates_of(plain, labels, teaches_classes=False) == ["place", "dropped", "dropped", "dropped", "dropped"]
     turned = fates_of(plain, labels, teaches_classes=True, teaches_places=False)
     assert turned == ["class", "class", "dropped", "dropped", "dropped"]
+    for labeler in (plain, careful):
+        (verdict,) = labeler.judge([labels])
+        fates = fates_of(labeler, labels, teaches_classes=True)
+        assert verdict.teaches_class.tolist() == [fate in ("both", "class") for fate in fates]
+        assert verdict.teaches_place.tolist() == [fate in ("both", "place") for fate in fates]
 
 
 def test_a_look_holds_numbers_of_the_images_and_their_thumbnails(make_gallery: Any, tmp_path: Path) -> None:

@@ -32,9 +32,8 @@ def trainer_in_its_folder(config: Config) -> Trainer:
     return builders.make_trainer(config, fabric, builders.load_data(config), resume=False)
 
 
-def numbers_of(run: Path | RunFolder) -> list[dict[str, str]]:
+def numbers_of(run: Path) -> list[dict[str, str]]:
     """The rows of a run's metrics, without what the clock says."""
-    folder = run if isinstance(run, RunFolder) else RunFolder(run)
-    with folder.metrics.open(newline="") as file:
+    with RunFolder(run).metrics.open(newline="") as file:
         rows = list(csv.DictReader(file))
     return [{name: value for name, value in row.items() if name not in _BY_THE_CLOCK} for row in rows]
