@@ -20,10 +20,10 @@ from torchvision.ops import box_iou
 
 from softdet.data.datasets import ImageDataset, Sample
 from softdet.data.index_reading import load_labeled, load_unlabeled
-from softdet.engine.detector import Detector, load_detector
-from softdet.engine.run import RunFolder
-from softdet.engine.uncertainty import spearman
 from softdet.errors import DataError, SoftdetError
+from softdet.evaluation.detector import Detector, load_detector
+from softdet.evaluation.run import RunFolder
+from softdet.evaluation.uncertainty import spearman
 from softdet.models.postprocess import candidates, suppress
 from softdet.semi.labeling import MIN_SCORE, NMS_IOU, TOP_K
 from softdet.semi.reliability import anchor_uncertainty, cluster_uncertainty

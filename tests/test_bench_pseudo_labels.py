@@ -13,7 +13,7 @@ import pseudo_labels
 from pseudo_labels import SIGNS, look, what_is_found, what_tells_places
 from softdet.data.datasets import ImageDataset
 from softdet.data.index_reading import load_labeled
-from softdet.engine.detector import Detector, load_detector
+from softdet.evaluation.detector import Detector, load_detector
 from softdet.models.retinanet import RetinaNet
 from softdet.structures import DenseOutput, Targets
 

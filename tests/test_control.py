@@ -21,9 +21,9 @@ from two_processes import run_two_processes
 from softdet import builders
 from softdet.config import Config, load_config
 from softdet.engine.checkpoint import load_checkpoint
-from softdet.engine.detector import load_detector
-from softdet.engine.run import RunFolder
 from softdet.engine.trainer import Trainer
+from softdet.evaluation.detector import load_detector
+from softdet.evaluation.run import RunFolder
 
 Command = Callable[..., int]
 Output = pytest.CaptureFixture[str]

@@ -20,7 +20,7 @@ from PIL import Image
 import softdet
 from softdet.data.index_reading import load_labeled, load_unlabeled
 from softdet.data.splits import percent_indices
-from softdet.engine.run import RunFolder
+from softdet.evaluation.run import RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
 Script = Callable[..., int]

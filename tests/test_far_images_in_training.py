@@ -22,8 +22,8 @@ from trainers import trainer_in_its_folder
 from softdet.config import load_config
 from softdet.data.datasets import ImageDataset
 from softdet.engine.checkpoint import load_checkpoint
-from softdet.engine.run import RunFolder
 from softdet.engine.trainer import Trainer
+from softdet.evaluation.run import RunFolder
 from softdet.structures import AugmentedBatch, TrainBatch
 
 BURN_IN, NUM_STEPS = 3, 6

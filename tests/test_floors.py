@@ -22,6 +22,7 @@ FLOORS = {
     "semi": 2,
     "report": 2,
     "engine": 3,
+    "evaluation": 3,
     "deploy": 4,
     "builders": 4,
     "cli": 5,

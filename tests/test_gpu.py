@@ -18,8 +18,8 @@ from trainers import trainer_of
 
 from softdet import builders
 from softdet.config import Config, load_config, save_config
-from softdet.engine.run import RunFolder
 from softdet.engine.trainer import Trainer
+from softdet.evaluation.run import RunFolder
 
 Make = Callable[..., Config]
 pytestmark = pytest.mark.gpu

@@ -18,8 +18,8 @@ from two_processes import run_two_processes
 
 from softdet.config import Config
 from softdet.engine.checkpoint import load_checkpoint
-from softdet.engine.run import RunFolder
 from softdet.engine.trainer import Trainer
+from softdet.evaluation.run import RunFolder
 from softdet.semi.health import HealthMonitor
 from softdet.semi.soft_teacher import SoftTeacher
 

@@ -13,8 +13,8 @@ from trainers import trainer_of
 
 from softdet.config import load_config
 from softdet.data.index_reading import load_labeled
-from softdet.engine.metrics import evaluate_detections, load_truth
 from softdet.engine.trainer import Trainer
+from softdet.evaluation.metrics import evaluate_detections, load_truth
 from softdet.ops.boxes import intersection_over_first
 from softdet.ops.matching import BACKGROUND, IGNORED
 from softdet.semi.losses import assign_labeled

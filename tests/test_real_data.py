@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from softdet.engine.run import RunFolder
+from softdet.evaluation.run import RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"

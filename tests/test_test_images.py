@@ -11,8 +11,8 @@ import pytest
 
 from softdet import builders
 from softdet.config import Config
-from softdet.engine.run import RunFolder
 from softdet.errors import DataError
+from softdet.evaluation.run import RunFolder
 
 Command = Callable[..., int]
 Output = pytest.CaptureFixture[str]

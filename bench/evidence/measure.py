@@ -11,11 +11,11 @@ import numpy as np
 
 from softdet import builders
 from softdet.config import Config
-from softdet.engine.detector import load_detector, read_card
-from softdet.engine.evaluation import detections_over, device_for
-from softdet.engine.metrics import class_agnostic_ap, evaluate_detections, load_truth
-from softdet.engine.run import RunFolder
 from softdet.errors import RunError
+from softdet.evaluation.detector import load_detector, read_card
+from softdet.evaluation.inference import detections_over, device_for
+from softdet.evaluation.metrics import class_agnostic_ap, evaluate_detections, load_truth
+from softdet.evaluation.run import RunFolder
 
 # A run's own evaluation and the one made here may round sums differently, on a GPU above all.
 _TOLERANCE = 2e-3

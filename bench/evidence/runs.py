@@ -19,8 +19,8 @@ from typing import IO, Any
 
 import softdet
 from softdet.config import Config, save_config
-from softdet.engine.run import RunFolder
 from softdet.errors import SoftdetError
+from softdet.evaluation.run import RunFolder
 from softdet.files import write_json
 
 _POLL_SECONDS = 0.5

@@ -15,7 +15,7 @@ from softdet.builders.settings import decide, with_values
 from softdet.config import Config, keys, load_config, parse_config, save_config
 from softdet.config.auto import OR_AUTO, undecided
 from softdet.derive.settings import RULES
-from softdet.engine.run import RunFolder
+from softdet.evaluation.run import RunFolder
 
 ALL_AUTO = [f"{key}=auto" for key in RULES]
 

@@ -14,14 +14,14 @@ from states import differences
 from trainers import numbers_of
 
 from softdet import builders
+from softdet.builders.proof import prove_checkpoint, prove_detector
 from softdet.builders.rehearsal import scratch_trainer
 from softdet.builders.smoke import Proof, prove
 from softdet.config import Config, load_config
 from softdet.engine.checkpoint import load_checkpoint
-from softdet.engine.detector import load_detector
-from softdet.engine.proof import prove_checkpoint, prove_detector
-from softdet.engine.run import RunFolder
 from softdet.errors import RunError
+from softdet.evaluation.detector import load_detector
+from softdet.evaluation.run import RunFolder
 
 Command = Callable[..., int]
 Make = Callable[..., Config]

@@ -18,10 +18,10 @@ from softdet import builders
 from softdet.config import Config, dump_config, load_config, save_config
 from softdet.data.index_reading import load_labeled
 from softdet.engine.checkpoint import load_checkpoint
-from softdet.engine.detector import load_detector, read_card
-from softdet.engine.run import RunFolder
 from softdet.engine.trainer import Trainer
 from softdet.errors import ConfigError, DataError, RunError, WeightsError
+from softdet.evaluation.detector import load_detector, read_card
+from softdet.evaluation.run import RunFolder
 from softdet.files import digest
 from softdet.semi.soft_teacher import SoftTeacher
 from softdet.semi.supervised import Supervised

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from softdet.data.index_reading import load_labeled
-from softdet.engine.detector import load_detector
-from softdet.engine.evaluation import infer
-from softdet.engine.run import RunFolder
+from softdet.evaluation.detector import load_detector
+from softdet.evaluation.inference import infer
+from softdet.evaluation.run import RunFolder
 from softdet.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,9 +14,9 @@ import typer
 import softdet as package
 from softdet.cli import main as cli
 from softdet.config import keys, load_config
-from softdet.engine.detector import read_card
-from softdet.engine.run import RunFolder
-from softdet.engine.validation import kept_detections_are_fresh
+from softdet.evaluation.detector import read_card
+from softdet.evaluation.run import RunFolder
+from softdet.evaluation.validation import kept_detections_are_fresh
 
 Command = Callable[..., int]
 Output = pytest.CaptureFixture[str]

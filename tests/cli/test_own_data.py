@@ -11,7 +11,7 @@ import pytest
 
 from softdet.config import load_config
 from softdet.config.auto import undecided
-from softdet.engine.run import RunFolder
+from softdet.evaluation.run import RunFolder
 
 Command = Callable[..., int]
 Output = pytest.CaptureFixture[str]

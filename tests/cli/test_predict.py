@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from softdet.engine.run import RunFolder
+from softdet.evaluation.run import RunFolder
 
 Command = Callable[..., int]
 Output = pytest.CaptureFixture[str]

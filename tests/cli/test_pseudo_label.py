@@ -14,8 +14,8 @@ from PIL import Image, ImageOps
 
 from softdet.config import load_config
 from softdet.data.index_reading import load_labeled, load_unlabeled
-from softdet.engine.detector import read_card
-from softdet.engine.run import RunFolder
+from softdet.evaluation.detector import read_card
+from softdet.evaluation.run import RunFolder
 
 Command = Callable[..., int]
 Output = pytest.CaptureFixture[str]

@@ -11,7 +11,7 @@ import pytest
 
 from softdet.cli.report import draw_run
 from softdet.config import load_config
-from softdet.engine.run import RunFolder
+from softdet.evaluation.run import RunFolder
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from safetensors.torch import save_file
 
 from softdet import builders
 from softdet.config import Config, keys, load_config
-from softdet.engine.evaluation import detections_over
-from softdet.engine.run import RunFolder
 from softdet.engine.trainer import Trainer
 from softdet.errors import DataError, WeightsError
+from softdet.evaluation.inference import detections_over
+from softdet.evaluation.run import RunFolder
 from softdet.report.looks import read_looks
 from softdet.structures import AugmentedBatch, StepOutput, TrainBatch
 

@@ -19,8 +19,8 @@ from softdet.deploy import export_check, export_files
 from softdet.deploy.export import describe_parity, export_detector
 from softdet.deploy.export_check import canvases_of, check_parity, patterns
 from softdet.deploy.export_files import DETECTION_OUTPUTS, PT2_CARD, Format, open_exported, require_packages, write_pt2
-from softdet.engine.detector import Detector, DetectorCard, load_detector, save_detector
 from softdet.errors import ConfigError, DataError, SoftdetError
+from softdet.evaluation.detector import Detector, DetectorCard, load_detector, save_detector
 from softdet.models.postprocess import detect
 
 NAMES = ("cat", "dog", "red panda")

@@ -10,8 +10,8 @@ import pytest
 from softdet.data.index import ImageRecord, Index
 from softdet.deploy.model_card import ModelFacts, model_card
 from softdet.deploy.model_facts import describe_labeled
-from softdet.engine.detector import DetectorCard
-from softdet.engine.operating_point import Counts, counts_above
+from softdet.evaluation.detector import DetectorCard
+from softdet.evaluation.operating_point import Counts, counts_above
 
 
 def card(resize: str = "letterbox") -> DetectorCard:

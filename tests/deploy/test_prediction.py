@@ -15,9 +15,9 @@ from PIL import Image
 from softdet.data.writers.folders import Origin, write_results
 from softdet.data.writers.found import Classes
 from softdet.deploy.prediction import open_job, work
-from softdet.engine.detector import read_card
-from softdet.engine.run import RunFolder
 from softdet.errors import DataError, RunError, WeightsError
+from softdet.evaluation.detector import read_card
+from softdet.evaluation.run import RunFolder
 
 CPU = torch.device("cpu")
 

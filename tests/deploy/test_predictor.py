@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 import softdet
-from softdet.engine.run import RunFolder
 from softdet.errors import ConfigError, DataError, WeightsError
+from softdet.evaluation.run import RunFolder
 
 
 @pytest.fixture(scope="module")

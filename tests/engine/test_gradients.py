@@ -14,9 +14,9 @@ from trainers import trainer_of
 from softdet.config import Config
 from softdet.engine import gradients as module
 from softdet.engine.checkpoint import load_checkpoint
-from softdet.engine.run import RunFolder
 from softdet.engine.trainer import Trainer
 from softdet.errors import RunError
+from softdet.evaluation.run import RunFolder
 from softdet.structures import AugmentedBatch, StepOutput
 
 Output = pytest.CaptureFixture[str]

@@ -18,8 +18,8 @@ from trainers import numbers_of, trainer_in_its_folder
 
 from softdet.config import Config
 from softdet.engine.checkpoint import load_checkpoint
-from softdet.engine.detector import load_detector
-from softdet.engine.run import RunFolder
+from softdet.evaluation.detector import load_detector
+from softdet.evaluation.run import RunFolder
 
 
 def assert_same_run(run: Path, reference: Path) -> None:

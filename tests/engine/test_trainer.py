@@ -18,8 +18,8 @@ from two_processes import run_two_processes
 
 from softdet.config import Config, load_config
 from softdet.engine.checkpoint import load_checkpoint
-from softdet.engine.run import RunFolder
 from softdet.errors import DataError, RunError
+from softdet.evaluation.run import RunFolder
 from softdet.structures import AugmentedBatch, StepOutput
 
 

@@ -29,13 +29,13 @@ from softdet.builders.smoke import prove
 from softdet.config import Config, load_config
 from softdet.data.index_reading import load_labeled
 from softdet.engine.checkpoint import load_checkpoint
-from softdet.engine.detector import load_detector, read_card
-from softdet.engine.evaluation import detections_over, to_coco
 from softdet.engine.loggers import CsvLogger, Loggers
-from softdet.engine.metrics import evaluate_detections, load_truth
-from softdet.engine.run import RunFolder
 from softdet.engine.trainer import Trainer
 from softdet.errors import ConfigError
+from softdet.evaluation.detector import load_detector, read_card
+from softdet.evaluation.inference import detections_over, to_coco
+from softdet.evaluation.metrics import evaluate_detections, load_truth
+from softdet.evaluation.run import RunFolder
 from softdet.semi.teacher import Teacher
 from softdet.structures import Instances
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from softdet import builders
 from softdet.config import Config, save_config
-from softdet.engine.run import RunFolder
 from softdet.engine.trainer import Trainer
+from softdet.evaluation.run import RunFolder
 
 # By the clock or the system, so another run has others.
 _BY_THE_CLOCK = {"images_per_second", "data_wait", "memory_gb"}

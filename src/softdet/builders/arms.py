@@ -6,8 +6,8 @@ import math
 
 from softdet.builders.data import Data, batch_sizes
 from softdet.config import Config
-from softdet.engine.run import RunFolder
 from softdet.errors import ConfigError
+from softdet.evaluation.run import RunFolder
 
 _MAX_BURN_IN = 5000
 

@@ -17,9 +17,9 @@ from softdet.data.index import ImageRecord, Index
 from softdet.data.index_reading import load_labeled, load_unlabeled, read_class_names
 from softdet.data.loaders import train_batches
 from softdet.data.rare_classes import repeat_factors
-from softdet.engine.run import RunFolder
 from softdet.engine.unlabeled_pool import UnlabeledPool
 from softdet.errors import ConfigError, DataError
+from softdet.evaluation.run import RunFolder
 from softdet.structures import TrainBatch
 
 

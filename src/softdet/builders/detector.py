@@ -8,7 +8,7 @@ from typing import Any
 
 from softdet.config import Config, dump_config
 from softdet.data.index import Index
-from softdet.engine.detector import DetectorCard
+from softdet.evaluation.detector import DetectorCard
 from softdet.files import digest
 
 

@@ -10,10 +10,10 @@ from torch import nn
 
 from softdet.config import Config
 from softdet.data.index import Index
-from softdet.engine.batch_picture import picture_batch
-from softdet.engine.detector import DetectorCard
-from softdet.engine.gallery import Gallery, choose_images
-from softdet.engine.run import RunFolder
+from softdet.evaluation.batch_picture import picture_batch
+from softdet.evaluation.detector import DetectorCard
+from softdet.evaluation.gallery import Gallery, choose_images
+from softdet.evaluation.run import RunFolder
 from softdet.semi.labeling import Labeler
 from softdet.structures import AugmentedBatch, TrainBatch
 

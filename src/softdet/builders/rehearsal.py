@@ -20,9 +20,9 @@ from softdet.builders.detector import make_card
 from softdet.builders.settings import with_values
 from softdet.builders.trainer import make_trainer
 from softdet.config import Config
-from softdet.engine.evaluation import detections_over
 from softdet.engine.progress import Stopwatch, memory_gb
 from softdet.engine.trainer import Trainer
+from softdet.evaluation.inference import detections_over
 
 # The first step of a kind warms up: memory is fetched, kernels are chosen.
 _STEPS = 3

@@ -14,7 +14,7 @@ from softdet.config import Config
 from softdet.config.auto import AUTO, undecided
 from softdet.derive.facts import Machine, facts_of
 from softdet.derive.settings import RULES, Setting, derive
-from softdet.engine.detector import read_card
+from softdet.evaluation.detector import read_card
 
 # Of a detector to start from: what its weights fit.
 _OF_THE_START = {

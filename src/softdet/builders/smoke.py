@@ -11,15 +11,15 @@ from lightning_fabric import Fabric
 
 from softdet.builders.arms import has_control
 from softdet.builders.data import Data
+from softdet.builders.proof import prove_checkpoint, prove_detector
 from softdet.builders.rehearsal import scratch_trainer
 from softdet.config import Config
 from softdet.data.datasets import ImageDataset
 from softdet.data.index import ImageRecord, Index
 from softdet.engine.progress import Stopwatch, format_seconds
-from softdet.engine.proof import prove_checkpoint, prove_detector
-from softdet.engine.run import RunFolder
 from softdet.engine.trainer import Trainer
 from softdet.errors import RunError, SoftdetError
+from softdet.evaluation.run import RunFolder
 
 _EVALUATED = 4
 _LOOKED_AT = 64

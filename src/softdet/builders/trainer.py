@@ -23,19 +23,19 @@ from softdet.config.auto import undecided
 from softdet.data.datasets import ImageDataset
 from softdet.data.density import labeled_density
 from softdet.data.index import Index
-from softdet.engine.detector import start_from
-from softdet.engine.evaluation import detections_over, device_for
 from softdet.engine.evaluator import Evaluator
 from softdet.engine.loggers import CsvLogger, Logger, Loggers
-from softdet.engine.metrics import evaluate_detections, load_truth
 from softdet.engine.optimization import learning_rate_factor, make_optimizer, set_learning_rate
 from softdet.engine.protocols import Method
-from softdet.engine.run import RunFolder
 from softdet.engine.train_state import Intervals
 from softdet.engine.trainer import Trainer
-from softdet.engine.uncertainty import uncertainty_correlation
-from softdet.engine.validation import Validator
 from softdet.errors import ConfigError
+from softdet.evaluation.detector import start_from
+from softdet.evaluation.inference import detections_over, device_for
+from softdet.evaluation.metrics import evaluate_detections, load_truth
+from softdet.evaluation.run import RunFolder
+from softdet.evaluation.uncertainty import uncertainty_correlation
+from softdet.evaluation.validation import Validator
 from softdet.models.retinanet import build_retinanet
 from softdet.report.history import read_history
 from softdet.semi.health import HealthMonitor

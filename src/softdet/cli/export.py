@@ -26,9 +26,9 @@ from softdet.deploy.model_facts import (
     read_environment,
     read_scores,
 )
-from softdet.engine.detector import DetectorCard, read_card
-from softdet.engine.run import RunFolder
 from softdet.errors import ConfigError, SoftdetError
+from softdet.evaluation.detector import DetectorCard, read_card
+from softdet.evaluation.run import RunFolder
 from softdet.files import digest, whole_file
 
 _FORMATS: dict[str, Format] = {"onnx": "onnx", "pt2": "pt2"}

@@ -26,17 +26,17 @@ from softdet.config import Config, describe, json_schema, keys, load_config, mar
 from softdet.data.index_reading import load_labeled, load_unlabeled
 from softdet.data.sources.overlap import unseen
 from softdet.data.sources.parts import Tally
-from softdet.engine.detector import read_card
-from softdet.engine.evaluation import device_for
 from softdet.engine.host_memory import keep_freed_memory
-from softdet.engine.metrics import load_truth
-from softdet.engine.outcome import describe_gain
-from softdet.engine.run import RunFolder
-from softdet.engine.run_comparison import compare as compare_runs
-from softdet.engine.run_facts import require_run
-from softdet.engine.torchvision_weights import save_converted
-from softdet.engine.validation import evaluate_best, evaluate_files, evaluate_test, kept_detections_are_fresh
 from softdet.errors import ConfigError, SoftdetError
+from softdet.evaluation.detector import read_card
+from softdet.evaluation.inference import device_for
+from softdet.evaluation.metrics import load_truth
+from softdet.evaluation.outcome import describe_gain
+from softdet.evaluation.run import RunFolder
+from softdet.evaluation.run_comparison import compare as compare_runs
+from softdet.evaluation.run_facts import require_run
+from softdet.evaluation.torchvision_weights import save_converted
+from softdet.evaluation.validation import evaluate_best, evaluate_files, evaluate_test, kept_detections_are_fresh
 from softdet.files import write_json
 from softdet.report.tables import comparison_table
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from softdet.engine.evaluation import describe_metrics
 from softdet.errors import ConfigError
+from softdet.evaluation.inference import describe_metrics
 from softdet.report.tables import metrics_table
 
 console = Console(highlight=False)

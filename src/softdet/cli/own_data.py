@@ -15,8 +15,8 @@ from softdet.builders.settings import with_values
 from softdet.cli.prepare import print_prepared
 from softdet.config import Config
 from softdet.data.prepare import prepare
-from softdet.engine.run import RunFolder
 from softdet.errors import ConfigError, DataError, SoftdetError
+from softdet.evaluation.run import RunFolder
 
 # The lists that are made, and the options that say of what.
 _OPTIONS = {

@@ -16,9 +16,9 @@ from softdet.data.writers.found import Classes
 from softdet.deploy.job_folder import Summary
 from softdet.deploy.prediction import Job, open_job, work
 from softdet.deploy.processes import joined_processes
-from softdet.engine.evaluation import device_for
-from softdet.engine.run import RunFolder
 from softdet.errors import ConfigError
+from softdet.evaluation.inference import device_for
+from softdet.evaluation.run import RunFolder
 
 _Choice = TypeVar("_Choice", bound=str)
 

@@ -40,9 +40,9 @@ from softdet.data.writers.label_studio import LOCAL_FILES
 from softdet.deploy.prediction import open_job
 from softdet.deploy.processes import joined_processes
 from softdet.deploy.shards import FoundImages, append_rows, read_rows
-from softdet.engine.detector import read_card
-from softdet.engine.run import RunFolder
 from softdet.errors import DataError, RunError
+from softdet.evaluation.detector import read_card
+from softdet.evaluation.run import RunFolder
 
 _HINTS: dict[SetFormat, str] = {
     "coco": "labels.json imports as COCO (CVAT: `COCO 1.0`; Roboflow: drop the folder)",

@@ -13,9 +13,9 @@ from softdet import builders
 from softdet.cli.output import require_ending, say
 from softdet.config import Config, load_config
 from softdet.data.index_reading import read_class_names
-from softdet.engine.run import RunFolder
-from softdet.engine.run_facts import Sources, gather_facts, require_run
 from softdet.errors import RunError, SoftdetError
+from softdet.evaluation.run import RunFolder
+from softdet.evaluation.run_facts import Sources, gather_facts, require_run
 from softdet.files import whole_file
 from softdet.report.facts import RunFacts
 

@@ -21,11 +21,11 @@ from softdet.cli.plan import check_hours, print_plan, settle_settings
 from softdet.cli.report import draw_run
 from softdet.config import Config, default_config, load_config, save_config
 from softdet.data.density import labeled_density
-from softdet.engine.metrics import load_truth
-from softdet.engine.outcome import describe_outcome, describe_run, settle
-from softdet.engine.run import RunFolder
-from softdet.engine.validation import evaluate_best, evaluate_test, evaluate_weights
 from softdet.errors import ConfigError, RunError
+from softdet.evaluation.metrics import load_truth
+from softdet.evaluation.outcome import describe_outcome, describe_run, settle
+from softdet.evaluation.run import RunFolder
+from softdet.evaluation.validation import evaluate_best, evaluate_test, evaluate_weights
 from softdet.files import write_json
 
 Overrides = Annotated[

@@ -14,6 +14,8 @@ from torch import Tensor
 from softdet.errors import DataError
 
 Resize = Literal["letterbox", "stretch"]
+# Whatever reads many images stops above this share of unreadable ones, once there are more of them than a few.
+MAX_UNREADABLE = 0.05
 _GREY = 128  # as `colour.GREY`, in bytes
 _MORE_THAN_BYTES = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I", "F"})
 _EXIF_ORIENTATION = 0x0112

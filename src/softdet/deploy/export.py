@@ -16,8 +16,8 @@ from softdet.deploy.export_check import (
     patterns,
 )
 from softdet.deploy.export_files import Format, open_exported, require_packages, write_onnx, write_pt2
-from softdet.engine.detector import Detector, load_detector
 from softdet.errors import DataError, SoftdetError, WeightsError
+from softdet.evaluation.detector import Detector, load_detector
 from softdet.files import whole_file
 
 

@@ -14,7 +14,7 @@ from softdet.data.datasets import ImageDataset
 from softdet.data.index import ImageRecord
 from softdet.deploy.export_files import DENSE_OUTPUTS, DETECTION_OUTPUTS, Runner, outputs_of
 from softdet.deploy.export_graph import DenseGraph
-from softdet.engine.detector import Detector, DetectorCard
+from softdet.evaluation.detector import Detector, DetectorCard
 from softdet.models.postprocess import detect
 from softdet.structures import Instances
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 import softdet
 from softdet.deploy.export_graph import DenseGraph, DetectionGraph, ScoresByClassGraph
-from softdet.engine.detector import Detector, DetectorCard
 from softdet.errors import ConfigError
+from softdet.evaluation.detector import Detector, DetectorCard
 
 Format = Literal["onnx", "pt2"]
 Runner = Callable[[NDArray[np.uint8]], list[NDArray[Any]]]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import clip_boxes_to_image, nms
 
-from softdet.engine.detector import Detector
+from softdet.evaluation.detector import Detector
 from softdet.ops.box_coding import decode
 
 

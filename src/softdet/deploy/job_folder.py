@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import softdet
+from softdet.data.images import MAX_UNREADABLE
 from softdet.data.writers.folders import Origin
 from softdet.deploy.shards import FoundImages, require_shards
-from softdet.engine.train_state import MAX_UNREADABLE
 from softdet.errors import DataError, RunError
 from softdet.files import write_json
 

@@ -12,8 +12,8 @@ import softdet
 from softdet.deploy.export_files import OPSET
 from softdet.deploy.model_facts import Brought, Counts, Labeled, Scores, Training
 from softdet.deploy.model_usage import describe_usage
-from softdet.engine.detector import DetectorCard
-from softdet.engine.outcome import describe_gain
+from softdet.evaluation.detector import DetectorCard
+from softdet.evaluation.outcome import describe_gain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from softdet.data.index import Index
-from softdet.engine.comparison import Gain, bootstrap_interval
-from softdet.engine.detector import DetectorCard
-from softdet.engine.metrics import load_detections, load_truth
-from softdet.engine.operating_point import Counts, counts_above
-from softdet.engine.run import RunFolder
-from softdet.engine.validation import kept_detections_are_fresh, read_evaluation
+from softdet.evaluation.comparison import Gain, bootstrap_interval
+from softdet.evaluation.detector import DetectorCard
+from softdet.evaluation.metrics import load_detections, load_truth
+from softdet.evaluation.operating_point import Counts, counts_above
+from softdet.evaluation.run import RunFolder
+from softdet.evaluation.validation import kept_detections_are_fresh, read_evaluation
 from softdet.files import digest
 
 

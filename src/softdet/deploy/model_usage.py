@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from softdet.engine.detector import DetectorCard
+from softdet.evaluation.detector import DetectorCard
 
 
 def describe_usage(card: DetectorCard, file: str, megabytes: float, num_parameters: int, *, with_nms: bool) -> str:

@@ -24,9 +24,9 @@ from softdet.data.writers.found import FoundImage
 from softdet.deploy.job_folder import JobFolder
 from softdet.deploy.processes import from_first, wait_for_all
 from softdet.deploy.shards import ShardWriter
-from softdet.engine.detector import Detector, DetectorCard, load_detector
-from softdet.engine.evaluation import detect_samples, own_size
 from softdet.errors import DataError, SoftdetError
+from softdet.evaluation.detector import Detector, DetectorCard, load_detector
+from softdet.evaluation.inference import detect_samples, own_size
 from softdet.files import digest
 from softdet.report.drawing import draw_boxes
 from softdet.structures import Instances, Targets

@@ -15,10 +15,10 @@ from PIL import Image
 
 from softdet.data.images import as_rgb, read_image
 from softdet.deploy.prediction import sample_of, with_threshold
-from softdet.engine.detector import Detector, DetectorCard, load_detector
-from softdet.engine.evaluation import detect_samples, device_for
-from softdet.engine.run import RunFolder
 from softdet.errors import ConfigError, DataError
+from softdet.evaluation.detector import Detector, DetectorCard, load_detector
+from softdet.evaluation.inference import detect_samples, device_for
+from softdet.evaluation.run import RunFolder
 
 Picture = str | PathLike[str] | Image.Image | NDArray[np.uint8]
 

@@ -1,1 +1,1 @@
-"""What runs the method: the loop, the optimizer, checkpoints and evaluation."""
+"""What runs a method: the loop, the optimizer, checkpoints and the log; the method itself it knows as a protocol."""

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from softdet.data.images import MAX_UNREADABLE
 from softdet.errors import DataError
 
-# Above this share of unreadable images a run stops, once there are more of them than a few.
-MAX_UNREADABLE = 0.05
+# So many unreadable images stop no run, whatever their share.
 _TOLERATED = 3
 
 

@@ -7,10 +7,10 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from softdet.engine.columns import to_columns
-from softdet.engine.comparison import Gain, bootstrap_interval, draw_images, paired_bootstrap, resampled_ap
-from softdet.engine.metrics import evaluate_detections
 from softdet.errors import DataError
+from softdet.evaluation.columns import to_columns
+from softdet.evaluation.comparison import Gain, bootstrap_interval, draw_images, paired_bootstrap, resampled_ap
+from softdet.evaluation.metrics import evaluate_detections
 
 Detections = list[dict[str, Any]]
 

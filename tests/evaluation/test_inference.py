@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from softdet.data.images import Resize
 from softdet.data.index import ImageRecord, Index
 from softdet.data.index_reading import load_labeled
-from softdet.engine import evaluation as module
-from softdet.engine.detector import DetectorCard, load_detector
-from softdet.engine.evaluation import check_failures, detections_over, device_for, infer, to_coco
 from softdet.errors import DataError
+from softdet.evaluation import inference as module
+from softdet.evaluation.detector import DetectorCard, load_detector
+from softdet.evaluation.inference import check_failures, detections_over, device_for, infer, to_coco
 from softdet.structures import DenseOutput, Instances
 
 CPU = torch.device("cpu")

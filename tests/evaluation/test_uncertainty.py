@@ -8,7 +8,7 @@ import torch
 
 from softdet.data.datasets import ImageDataset
 from softdet.data.index_reading import load_labeled
-from softdet.engine.uncertainty import spearman, uncertainty_correlation
+from softdet.evaluation.uncertainty import spearman, uncertainty_correlation
 from softdet.models.retinanet import RetinaNet
 from softdet.semi.labeling import Labeler
 from softdet.semi.pseudo_labels import PseudoLabels

@@ -13,7 +13,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from softdet.engine.detector import (
+from softdet.errors import WeightsError
+from softdet.evaluation.detector import (
     FORMAT_VERSION,
     DetectorCard,
     load_detector,
@@ -22,7 +23,6 @@ from softdet.engine.detector import (
     save_detector,
     start_from,
 )
-from softdet.errors import WeightsError
 from softdet.models.retinanet import RetinaNet, build_retinanet
 
 ARCHITECTURE: dict[str, Any] = {

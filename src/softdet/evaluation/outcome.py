@@ -12,11 +12,11 @@ import torch
 
 from softdet.data.density import LabeledDensity
 from softdet.data.index import Index
-from softdet.engine.comparison import Gain, paired_bootstrap
-from softdet.engine.detector import load_detector
-from softdet.engine.evaluation import detections_over
-from softdet.engine.metrics import class_agnostic_ap, evaluate_detections
-from softdet.engine.run import RunFolder
+from softdet.evaluation.comparison import Gain, paired_bootstrap
+from softdet.evaluation.detector import load_detector
+from softdet.evaluation.inference import detections_over
+from softdet.evaluation.metrics import class_agnostic_ap, evaluate_detections
+from softdet.evaluation.run import RunFolder
 from softdet.files import whole_file, write_json
 from softdet.report.history import read_history
 

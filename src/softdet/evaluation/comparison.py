@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softdet.engine.columns import Columns, new_evaluation, to_columns
 from softdet.errors import DataError
+from softdet.evaluation.columns import Columns, new_evaluation, to_columns
 
 # Resamples in one call: their lists of image numbers take the memory.
 _CHUNK = 100

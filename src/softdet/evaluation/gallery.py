@@ -12,9 +12,9 @@ from torch import nn
 from softdet.data.datasets import ImageDataset, Sample, stack_images
 from softdet.data.images import read_image
 from softdet.data.index import ImageRecord
-from softdet.engine.detector import DetectorCard
-from softdet.engine.evaluation import detect_samples, own_size
 from softdet.errors import DataError
+from softdet.evaluation.detector import DetectorCard
+from softdet.evaluation.inference import detect_samples, own_size
 from softdet.files import whole_file
 from softdet.report.looks import Fate, Look, Seen, Watched, append_look, drop_looks_after
 from softdet.report.thumbnails import shrunk

@@ -14,10 +14,10 @@ import torch
 from softdet import builders
 from softdet.config import Config
 from softdet.data.density import LabeledDensity, labeled_density
-from softdet.engine.comparison import Gain
-from softdet.engine.detector import load_detector, save_detector
-from softdet.engine.metrics import load_truth
-from softdet.engine.outcome import (
+from softdet.evaluation.comparison import Gain
+from softdet.evaluation.detector import load_detector, save_detector
+from softdet.evaluation.metrics import load_truth
+from softdet.evaluation.outcome import (
     Outcome,
     describe_gain,
     describe_outcome,
@@ -25,7 +25,7 @@ from softdet.engine.outcome import (
     likely_reasons,
     settle,
 )
-from softdet.engine.run import RunFolder
+from softdet.evaluation.run import RunFolder
 
 CPU = torch.device("cpu")
 

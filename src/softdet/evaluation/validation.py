@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from softdet.data.index import Index
-from softdet.engine.detector import DetectorCard, load_detector, save_detector
-from softdet.engine.evaluation import detections_over
-from softdet.engine.metrics import evaluate_detections, load_detections, load_truth, operating_threshold
-from softdet.engine.run import RunFolder
 from softdet.errors import SoftdetError
+from softdet.evaluation.detector import DetectorCard, load_detector, save_detector
+from softdet.evaluation.inference import detections_over
+from softdet.evaluation.metrics import evaluate_detections, load_detections, load_truth, operating_threshold
+from softdet.evaluation.run import RunFolder
 from softdet.files import digest, write_json
 from softdet.models.retinanet import RetinaNet
 

@@ -9,14 +9,14 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from softdet.engine.metrics import (
+from softdet.errors import DataError
+from softdet.evaluation.metrics import (
     class_agnostic_ap,
     evaluate_detections,
     load_detections,
     load_truth,
     operating_threshold,
 )
-from softdet.errors import DataError
 
 NAMES = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "eval_coco100"

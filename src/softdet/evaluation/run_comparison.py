@@ -12,11 +12,11 @@ from PIL import Image
 
 from softdet.data.images import read_image
 from softdet.data.index import ImageRecord, Index
-from softdet.engine.comparison import Gain, paired_bootstrap
-from softdet.engine.detector import Detector, load_detector
-from softdet.engine.evaluation import infer, to_coco
-from softdet.engine.metrics import evaluate_detections
 from softdet.errors import RunError
+from softdet.evaluation.comparison import Gain, paired_bootstrap
+from softdet.evaluation.detector import Detector, load_detector
+from softdet.evaluation.inference import infer, to_coco
+from softdet.evaluation.metrics import evaluate_detections
 from softdet.report.drawing import draw_boxes, fit, stack_rows
 from softdet.structures import Instances
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from softdet.engine.columns import counted_detections, new_evaluation, number_ids, to_columns
+from softdet.evaluation.columns import counted_detections, new_evaluation, number_ids, to_columns
 
 
 @dataclass(frozen=True, slots=True)

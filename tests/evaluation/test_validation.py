@@ -13,17 +13,17 @@ import torch
 
 from softdet.data.index import Index
 from softdet.data.index_reading import load_labeled
-from softdet.engine.detector import load_detector, read_card
-from softdet.engine.metrics import load_truth, operating_threshold
-from softdet.engine.run import RunFolder
-from softdet.engine.validation import (
+from softdet.errors import DataError
+from softdet.evaluation.detector import load_detector, read_card
+from softdet.evaluation.metrics import load_truth, operating_threshold
+from softdet.evaluation.run import RunFolder
+from softdet.evaluation.validation import (
     Validator,
     evaluate_best,
     evaluate_files,
     kept_detections_are_fresh,
     read_evaluation,
 )
-from softdet.errors import DataError
 from softdet.files import digest
 
 CPU = torch.device("cpu")

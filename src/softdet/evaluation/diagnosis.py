@@ -11,7 +11,7 @@ from hotcoco import COCOeval
 from numpy.typing import NDArray
 
 from softdet.data.index import ImageRecord, Index
-from softdet.engine.columns import Columns, counted_detections, new_evaluation, number_ids, to_columns
+from softdet.evaluation.columns import Columns, counted_detections, new_evaluation, number_ids, to_columns
 from softdet.report.facts import Box, Diagnosis, Judged, Suspect
 
 _IOU = 0.5

@@ -11,8 +11,8 @@ import torch
 from lightning_fabric import Fabric
 
 import softdet
-from softdet.engine.run import RunFolder
 from softdet.errors import RunError
+from softdet.evaluation.run import RunFolder
 
 
 @pytest.fixture(scope="module")

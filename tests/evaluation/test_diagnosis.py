@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from softdet.data.index_reading import load_labeled
-from softdet.engine.diagnosis import diagnose
-from softdet.engine.metrics import evaluate_detections, load_truth, operating_threshold
-from softdet.engine.operating_point import counts_above
+from softdet.evaluation.diagnosis import diagnose
+from softdet.evaluation.metrics import evaluate_detections, load_truth, operating_threshold
+from softdet.evaluation.operating_point import counts_above
 from softdet.report.facts import Diagnosis
 
 

@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 
 from softdet.data.index import Index
 from softdet.data.index_reading import load_labeled, load_unlabeled
-from softdet.engine.comparison import Gain, bootstrap_interval
-from softdet.engine.detector import DetectorCard, read_card
-from softdet.engine.diagnosis import diagnose
-from softdet.engine.metrics import load_detections, load_truth
-from softdet.engine.outcome import Outcome, describe_outcome, describe_run
-from softdet.engine.run import RunFolder
-from softdet.engine.validation import kept_detections_are_fresh, read_evaluation
 from softdet.errors import RunError, SoftdetError
+from softdet.evaluation.comparison import Gain, bootstrap_interval
+from softdet.evaluation.detector import DetectorCard, read_card
+from softdet.evaluation.diagnosis import diagnose
+from softdet.evaluation.metrics import load_detections, load_truth
+from softdet.evaluation.outcome import Outcome, describe_outcome, describe_run
+from softdet.evaluation.run import RunFolder
+from softdet.evaluation.validation import kept_detections_are_fresh, read_evaluation
 from softdet.report.facts import Diagnosis, ImageSet, RunFacts
 from softdet.report.history import read_history
 from softdet.report.looks import read_looks

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from softdet.data.index import Index
 from softdet.engine.checkpoint import load_checkpoint
-from softdet.engine.detector import load_detector
-from softdet.engine.evaluation import detections_over
 from softdet.engine.trainer import Trainer
 from softdet.errors import RunError
+from softdet.evaluation.detector import load_detector
+from softdet.evaluation.inference import detections_over
 from softdet.ops.distributed import alone
 
 # Of scores, and the share of boxes, where two runs of one model may differ.

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torchvision.models._meta import _COCO_CATEGORIES
 
-from softdet.engine.detector import DetectorCard, load_strictly, save_detector
 from softdet.errors import WeightsError
+from softdet.evaluation.detector import DetectorCard, load_strictly, save_detector
 from softdet.models.retinanet import RetinaNet, build_retinanet
 
 _ARCHITECTURE: dict[str, Any] = {"arch": "Res50", "num_frozen_stages": 2, "freeze_batchnorm": True}

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from softdet.engine.metrics import load_detections, load_truth
 from softdet.errors import DataError
+from softdet.evaluation.metrics import load_detections, load_truth
 
 BOX = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}
 GOOD = {**BOX, "score": 0.5}

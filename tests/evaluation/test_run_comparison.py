@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from softdet.data.index_reading import load_labeled
-from softdet.engine.detector import load_detector, save_detector
-from softdet.engine.metrics import load_truth
-from softdet.engine.run import RunFolder
-from softdet.engine.run_comparison import Comparison, compare
 from softdet.errors import RunError
+from softdet.evaluation.detector import load_detector, save_detector
+from softdet.evaluation.metrics import load_truth
+from softdet.evaluation.run import RunFolder
+from softdet.evaluation.run_comparison import Comparison, compare
 
 
 def compared(before: Path, after: Path, squares: Path) -> Comparison:

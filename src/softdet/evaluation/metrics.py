@@ -14,8 +14,8 @@ from hotcoco import COCOeval
 from numpy.typing import NDArray
 
 from softdet.data.index_reading import load_json
-from softdet.engine.columns import counted_detections, new_evaluation, number_ids, some_ids, to_columns
 from softdet.errors import DataError
+from softdet.evaluation.columns import counted_detections, new_evaluation, number_ids, some_ids, to_columns
 
 # The ids and names that each list of a ground truth file must have.
 _TRUTH_KEYS = {"images": ("id",), "categories": ("id", "name"), "annotations": ("image_id", "category_id")}

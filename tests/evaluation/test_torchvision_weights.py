@@ -7,9 +7,9 @@ from torchvision.models._meta import _COCO_CATEGORIES
 from torchvision.models.detection import retinanet_resnet50_fpn_v2
 from torchvision.models.detection.image_list import ImageList
 
-from softdet.engine.detector import load_detector
-from softdet.engine.torchvision_weights import convert, save_converted
 from softdet.errors import WeightsError
+from softdet.evaluation.detector import load_detector
+from softdet.evaluation.torchvision_weights import convert, save_converted
 
 SIZE = (96, 128)
 KEPT = [number for number, name in enumerate(_COCO_CATEGORIES) if name not in ("__background__", "N/A")]

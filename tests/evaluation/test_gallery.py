@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 
 from softdet.data.index import ImageRecord
 from softdet.data.index_reading import load_unlabeled
-from softdet.engine.detector import load_detector
-from softdet.engine.gallery import Gallery, choose_images, fates_of
-from softdet.engine.run import RunFolder
+from softdet.evaluation.detector import load_detector
+from softdet.evaluation.gallery import Gallery, choose_images, fates_of
+from softdet.evaluation.run import RunFolder
 from softdet.report.looks import Look, append_look, read_looks
 from softdet.semi.labeling import Labeler
 from softdet.semi.pseudo_labels import PseudoLabels

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torchvision.ops import clip_boxes_to_image
 
 from softdet.data.datasets import ImageDataset, Sample, stack_images
+from softdet.data.images import MAX_UNREADABLE
 from softdet.data.index import ImageRecord, Index
-from softdet.engine.detector import DetectorCard
-from softdet.engine.train_state import MAX_UNREADABLE
 from softdet.errors import DataError
+from softdet.evaluation.detector import DetectorCard
 from softdet.models.postprocess import detect, on_cpu
 from softdet.ops.distributed import gather_lists, world_size
 from softdet.structures import Instances
