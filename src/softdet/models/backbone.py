@@ -10,10 +10,10 @@ from typing import Any
 
 import timm
 import torch
-from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
 
 from softdet.errors import ConfigError, WeightsError
+from softdet.models.frozen_batchnorm import FrozenBatchNorm
 
 REDUCTIONS = (8, 16, 32)
 ALIASES = {f"Res{depth}": f"resnet{depth}" for depth in (18, 34, 50, 101, 152)}
@@ -79,7 +79,7 @@ class Backbone(nn.Module):
                 frozen.add(name.rpartition(".")[0])
         for name, module in list(self.body.named_modules()):
             if isinstance(module, nn.BatchNorm2d) and (batchnorm or name in frozen):
-                self.body.set_submodule(name, freeze_batch_norm_2d(module))
+                self.body.set_submodule(name, FrozenBatchNorm(module))
 
     def _end_of_stem(self, names: Sequence[str]) -> int:
         info: Any = self.body.feature_info
