@@ -115,7 +115,10 @@ def test_a_run_whose_metrics_were_deleted_says_so(tmp_path: Path) -> None:
             "5 pseudo boxes an image where labeled images have 2: raise soft_teacher",
         ),
         ({"empty_images": 0.8}, "no pseudo box in 80% of the unlabeled images where 0% of the labeled ones are empty"),
-        ({"loss_ratio": 5.0}, "losses were 5.0 times the labeled ones': lower soft_teacher.unsup_loss_weight"),
+        (
+            {"loss_ratio": 12.0},
+            "losses were 12.0 times the labeled ones' after the burn-in: lower soft_teacher.unsup_loss_weight",
+        ),
     ],
 )
 def test_a_number_out_of_its_range_is_a_reason(tmp_path: Path, changes: dict[str, float], said: str) -> None:

@@ -33,8 +33,8 @@ def test_warming_up_then_healthy_says_it_once() -> None:
     assert feed(monitor, range(49)) == []
     (line,) = feed(monitor, range(49, 200))
     assert line.startswith("step 50: health: healthy: 1.5 pseudo boxes an image, labeled images have 1.8, 20% of the")
-    assert "losses are 0.5 times the labeled ones', teacher and student agree on 75%" in line
-    assert monitor.columns() == {"health": "healthy", "agreement": pytest.approx(0.75)}
+    assert "losses are 0.5 times the labeled ones' after the burn-in, teacher and student agree on 75%" in line
+    assert monitor.columns() == pytest.approx({"health": "healthy", "loss_ratio": 0.5, "agreement": 0.75})
 
 
 def test_burn_in_steps_are_none() -> None:
@@ -118,10 +118,26 @@ def test_many_pseudo_boxes_that_fall_do_not() -> None:
 def test_unlabeled_losses_that_outgrow_the_labeled_ones_explode() -> None:
     monitor = make(knobs=Knobs(unsupervised_weight=1000))
     (line,) = feed(monitor, range(60), loss=51.0)
-    assert (
-        "losses are 50 times the labeled ones', expected below 10: lower soft_teacher.unsup_loss_weight (now 1000)"
-        in line
-    )
+    assert "losses are 50 times the labeled ones' after the burn-in, expected below 10" in line
+    assert line.endswith("lower soft_teacher.unsup_loss_weight (now 1000)")
+
+
+def test_labeled_losses_that_fall_are_no_explosion() -> None:
+    # Few images, known by heart in the end, and unlabeled losses that fall more slowly.
+    monitor = make()
+    for step in range(1000):
+        known, guessed = 0.99**step, max(3.0 * 0.999**step, 1.5)
+        feed(monitor, [step], loss=known + guessed, supervised_class=known, supervised_box=0.0)
+        assert state(monitor) in ("warming up", "healthy")
+    assert monitor.columns()["loss_ratio"] < 5
+
+
+def test_unlabeled_losses_that_grow_explode_whatever_the_labeled_ones_do() -> None:
+    for known_at_last in (0.01, 1.0, 2.0):
+        monitor = make()
+        feed(monitor, range(200))
+        feed(monitor, range(200, 600), loss=25.0, supervised_class=known_at_last, supervised_box=0.0)
+        assert state(monitor) == "exploding"
 
 
 def test_one_step_without_labeled_boxes_is_no_explosion() -> None:

@@ -25,7 +25,7 @@ def test_starving_lowers_the_threshold_every_hundred_steps() -> None:
     columns = monitor.columns()
     assert columns.pop("health") == "starving"
     assert columns == pytest.approx(
-        {"agreement": 0.75, "mitigations": 3, "score_threshold": 0.9**4, "unsupervised_weight": 1.0}
+        {"loss_ratio": 0.5, "agreement": 0.75, "mitigations": 3, "score_threshold": 0.9**4, "unsupervised_weight": 1.0}
     )
 
 

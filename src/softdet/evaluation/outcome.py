@@ -20,9 +20,10 @@ from softdet.evaluation.run import RunFolder
 from softdet.files import whole_file, write_json
 from softdet.report.history import read_history
 
-# Beyond these a number is named as a likely reason: in parts of the labeled density, of the labeled losses, and in AP.
+# Beyond these a number is named as a likely reason: in parts of the labeled density, of the labeled losses after the
+# burn-in (where the health monitor sees an explosion), and in AP.
 _FEW, _MANY = 1 / 3, 2.0
-_LARGE_LOSS_RATIO = 4.0
+_LARGE_LOSS_RATIO = 10.0
 _FALLEN_AP = 0.02
 
 
@@ -143,7 +144,7 @@ def likely_reasons(
         )
     if ratio > _LARGE_LOSS_RATIO:
         reasons.append(
-            f"the unlabeled images' losses were {ratio:.1f} times the labeled ones': "
+            f"the unlabeled images' losses were {ratio:.1f} times the labeled ones' after the burn-in: "
             "lower soft_teacher.unsup_loss_weight"
         )
     curve = {step: ap for step, ap in history.of("valid_AP").items() if step >= burn_in}

@@ -10,8 +10,8 @@ from typing import Literal
 from softdet.report.facts import TIDE_WORDS, RunFacts
 from softdet.report.history import is_rising
 
-# A share of the labeled density, of the labeled losses and AP, beyond which a number is worth a word; see `outcome`.
-_FEW, _MANY, _LARGE_RATIO, _FALLEN_AP, _RISING_AP = 1 / 3, 2.0, 4.0, 0.02, 0.01
+# A share of the labeled density and AP, beyond which a number is worth a word; see `outcome`.
+_FEW, _MANY, _FALLEN_AP, _RISING_AP = 1 / 3, 2.0, 0.02, 0.01
 _FEW_BOXES = 10
 _WIDE_INTERVAL = 0.1
 _OFTEN = 0.25
@@ -19,7 +19,8 @@ _COSTLY = 0.05
 _MOST_NAMED = 6
 _CURES = {
     "starving": "lower soft_teacher.pseudo_cls_th, or give the teacher a longer soft_teacher.burn_in_steps",
-    "exploding": "lower soft_teacher.unsup_loss_weight, or raise soft_teacher.pseudo_cls_th",
+    "exploding": "lower soft_teacher.unsup_loss_weight, cap its losses by soft_teacher.max_loss_ratio, or raise "
+    "soft_teacher.pseudo_cls_th",
 }
 
 
@@ -84,7 +85,7 @@ def _about_health(facts: RunFacts) -> Iterator[Advice]:
         )
     elif state in _CURES:
         yield Advice("worth", f"The pseudo-labels ended in the state “{state}”: {_CURES[state]}.")
-    pseudo_boxes, ratio = history.late_mean("pseudo_boxes"), history.late_mean("loss_ratio")
+    pseudo_boxes = history.late_mean("pseudo_boxes")
     # The reasons of an outcome say the same.
     if density and pseudo_boxes == pseudo_boxes and not (facts.outcome or {}).get("reasons"):
         now = f"now {facts.threshold}" if facts.threshold is not None else "see the gallery"
@@ -101,12 +102,6 @@ def _about_health(facts: RunFacts) -> Iterator[Advice]:
                 f"{seen}many of them must be wrong, unless the labels lack boxes. Raise soft_teacher.pseudo_cls_th "
                 f"({now}) or lower soft_teacher.unsup_loss_weight.",
             )
-    if ratio > _LARGE_RATIO:
-        yield Advice(
-            "worth",
-            f"The unlabeled images' losses were {ratio:.1f} times the labeled ones': lower "
-            "soft_teacher.unsup_loss_weight, or cap them by soft_teacher.max_loss_ratio.",
-        )
     if facts.num_far:
         yield Advice(
             "worth",

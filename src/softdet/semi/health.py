@@ -15,7 +15,7 @@ from softdet.data.density import LabeledDensity
 
 State = Literal["warming up", "healthy", "starving", "exploding", "collapsed"]
 
-# Parts of the labeled density; of the labeled losses; of the best AP, whose half is chance where it is small.
+# Parts of the labeled density; of the labeled losses after the burn-in; of the best AP, whose half is chance if small.
 _STARVING, _EXPLODING, _MAX_RATIO, _COLLAPSED, _MIN_BEST_AP = 0.1, 3.0, 10.0, 0.5, 0.05
 # A state is left a little later than it's entered, so that a number on the border doesn't toggle it.
 _SLACK = 1.25
@@ -60,6 +60,7 @@ class _Memory:
     weights: dict[str, float] = field(default_factory=dict)
     skipped: float = 0.0
     broken: int = 0
+    known_then: float = 0.0
     without_candidates: int = 0
     candidates_before: float = 0.0
     ap: float | None = None
@@ -148,8 +149,10 @@ class HealthMonitor:
         return self._update(step)
 
     def columns(self) -> dict[str, float | str]:
-        """For the metrics: the state, the averaged agreement, and what was mitigated."""
+        """For the metrics: the state, the averaged ratio of the losses and agreement, and what was mitigated."""
         columns: dict[str, float | str] = {"health": self._memory.state}
+        if self._memory.steps:
+            columns["loss_ratio"] = self._ratio()
         if (agreement := self._agreement()) is not None:
             columns["agreement"] = agreement
         if self.mitigate:
@@ -186,6 +189,7 @@ class HealthMonitor:
             return Health("collapsed", advice)
         if step < self.settled_from or self._memory.steps < self.window:
             return Health("warming up", self._numbers())
+        self._memory.known_then = self._memory.known_then or self._known()
         if advice := self._explosion():
             return Health("exploding", advice)
         if advice := self._starvation():
@@ -264,12 +268,16 @@ class HealthMonitor:
         return f"{self._mean('pseudo_boxes'):.2g} pseudo boxes an image, labeled images have {self.density.boxes:.2g}"
 
     def _losses(self) -> str:
-        return f"the unlabeled images' losses are {self._ratio():.2g} times the labeled ones'"
+        return f"the unlabeled images' losses are {self._ratio():.2g} times the labeled ones' after the burn-in"
 
     def _ratio(self) -> float:
+        # The labeled losses of then: they fall on, towards 0 where few images are known by heart, and nothing explodes.
         # Of averages: an average of ratios would be ruled by the steps whose labeled images happen to be empty.
-        known = self._mean("supervised_class") + self._mean("supervised_box")
-        return (self._mean("loss") - known) / max(known, 1e-9)
+        known = self._known()
+        return (self._mean("loss") - known) / max(known, self._memory.known_then, 1e-9)
+
+    def _known(self) -> float:
+        return self._mean("supervised_class") + self._mean("supervised_box")
 
     def _agreement(self) -> float | None:
         taught = self._mean("anchors_taught")

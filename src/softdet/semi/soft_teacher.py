@@ -97,9 +97,7 @@ class SoftTeacher:
             }
             known = sum_of(supervised)
             guessed = self._weigh(sum_of(unsupervised), known, batch.step)
-            # Pseudo losses that outgrow the true ones wreck the model unseen (METHOD, trap 9).
-            ratio = {"loss_ratio": (guessed / known.clamp(min=1e-9)).detach().item()}
-            statistics = lesson.statistics | ratio | _agreement(on_strong.logits.detach(), lesson)
+            statistics = lesson.statistics | _agreement(on_strong.logits.detach(), lesson)
             yield StepOutput(known + guessed, detached(supervised | unsupervised), statistics)
 
     def weight_at(self, step: int) -> float:
