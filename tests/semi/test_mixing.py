@@ -44,7 +44,8 @@ def _lesson(method, batch: AugmentedBatch) -> Lesson:
 
 
 def _beliefs(mixture: Mixture, logits: torch.Tensor, anchors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    return mixture.beliefs(logits, anchors, assign(anchors, mixture.true, allow_low_quality=True))
+    nowhere = torch.zeros(logits.shape[:2], dtype=torch.bool)
+    return mixture.beliefs(logits, anchors, assign(anchors, mixture.true, allow_low_quality=True), nowhere)
 
 
 def test_a_mixed_lesson_teaches_the_pseudo_and_the_true_boxes(make_method, batch, lessons) -> None:
@@ -187,6 +188,21 @@ def test_a_small_patch_leaves_a_large_object_behind_it_believed(make_method, bat
     large = (anchors[:, 2] - anchors[:, 0]) * (anchors[:, 3] - anchors[:, 1]) > 900
     assert large.any()
     assert (beliefs[0, large, 0] == 3).all()
+
+
+def test_no_anchor_learns_the_place_of_a_pseudo_box_and_that_it_is_background(make_method, batch) -> None:
+    # Patches over two thirds of each pseudo box: most of it is hidden, and enough to be seen for its place.
+    boxes = [targets.boxes for targets in _lesson(make_method(class_targets="soft"), batch).targets]
+    over = [torch.cat([box[:, :2], box[:, 2:3] - (box[:, 2:3] - box[:, :1]) / 3, box[:, 3:]], 1) for box in boxes]
+    patches = tuple(Targets(part, torch.zeros(len(part), dtype=torch.long), part[:0]) for part in over)
+    pasted = replace(batch, targets=patches, margins=(torch.zeros(4), None, torch.zeros(4), None))
+    lesson = _lesson(make_method(class_targets="soft", mixup=False), pasted)
+    anchors = make_method().teacher.model.anchors_at(batch.strong.size)
+    true = assign(anchors, mix(pasted, batch.strong.images, mixup=False).true, allow_low_quality=True)
+    is_guessed = lesson.boxes.positive & ~true.positive
+    nothing = lesson.beliefs.sigmoid().amax(-1) < 1e-6
+    assert (is_guessed & nothing).any()
+    assert not (is_guessed & nothing & lesson.known).any()
 
 
 def test_an_unreadable_partner_counts_only_where_it_is_mixed_in(make_method, batch) -> None:

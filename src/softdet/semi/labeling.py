@@ -16,6 +16,7 @@ from softdet.models.criterion import Assignment, assign
 from softdet.models.postprocess import candidates, suppress
 from softdet.ops.affine import compose, invert
 from softdet.ops.distributed import gather_rows, world_size
+from softdet.ops.matching import BACKGROUND
 from softdet.semi.mixing import mix, overlay
 from softdet.semi.pseudo_labels import PseudoLabels, Verdict, judge
 from softdet.semi.reliability import anchor_uncertainty, background_weights, cluster_uncertainty
@@ -197,11 +198,12 @@ class Labeler:
             class_targets, box_targets = mixture.hide(class_targets), mixture.hide(box_targets)
             true_targets = mixture.true
         true = assign(anchors, true_targets, allow_low_quality=True)
-        if mixture is not None and beliefs is not None:
-            beliefs, known = mixture.beliefs(beliefs, anchors, true)
         # Low-quality matches are for true boxes only (METHOD, trap 3).
-        classes = overlay(true, assign(anchors, class_targets, allow_low_quality=False))
-        boxes = overlay(true, assign(anchors, box_targets, allow_low_quality=False))
+        named, placed = (assign(anchors, targets, allow_low_quality=False) for targets in (class_targets, box_targets))
+        if mixture is not None and beliefs is not None:
+            near_pseudo = (named.labels != BACKGROUND) | (placed.labels != BACKGROUND)
+            beliefs, known = mixture.beliefs(beliefs, anchors, true, near_pseudo)
+        classes, boxes = overlay(true, named), overlay(true, placed)
         if beliefs is not None:
             readable = readable & beliefs.isfinite().flatten(1).all(1)
             # So that what weighs nothing is nothing: 0 times nan is nan.

@@ -54,21 +54,24 @@ class Mixture:
         """The pseudo boxes that are still to be seen."""
         return list(map(hide, pseudo, self.masks))
 
-    def beliefs(self, logits: Tensor, anchors: Tensor, true: Assignment) -> tuple[Tensor, Tensor]:
+    def beliefs(self, logits: Tensor, anchors: Tensor, true: Assignment, near_pseudo: Tensor) -> tuple[Tensor, Tensor]:
         """What is believed of the mixture: certainty where a true box is, and nothing else where patches hide all.
 
         Args:
             logits: (B, A, K), the teacher's on the unlabeled images.
             anchors: (A, 4).
             true: the partners' boxes on them.
+            near_pseudo: (B, A) bool, where a pseudo box is, hidden or not.
 
         Returns:
-            (B, A, K) logits, and (B, A) bool, False where a partner is seen and has neither box nor background.
+            (B, A, K) logits, and (B, A) bool, False where a partner is seen and has neither box nor background, or a
+            patch over a pseudo box: more of that may be seen than the anchor has.
         """
         hidden = torch.stack([covered_share(anchors, mask) for mask in self.masks]) > _MOSTLY
         settled = torch.where(hidden[..., None], -_SURE, logits)
         shows_partner = hidden | self.is_mixed[:, None]
-        return mix_beliefs(settled, true), ~(shows_partner & (true.labels == IGNORED))
+        doubtful = (shows_partner & (true.labels == IGNORED)) | (hidden & near_pseudo & ~true.positive)
+        return mix_beliefs(settled, true), ~doubtful
 
 
 def mix(batch: AugmentedBatch, images: Tensor, *, mixup: bool) -> Mixture:
