@@ -60,7 +60,7 @@ class _Memory:
     weights: dict[str, float] = field(default_factory=dict)
     skipped: float = 0.0
     broken: int = 0
-    known_then: float = 0.0
+    labeled_losses_then: float = 0.0
     without_candidates: int = 0
     candidates_before: float = 0.0
     ap: float | None = None
@@ -189,7 +189,7 @@ class HealthMonitor:
             return Health("collapsed", advice)
         if step < self.settled_from or self._memory.steps < self.window:
             return Health("warming up", self._numbers())
-        self._memory.known_then = self._memory.known_then or self._known()
+        self._memory.labeled_losses_then = self._memory.labeled_losses_then or self._labeled_losses()
         if advice := self._explosion():
             return Health("exploding", advice)
         if advice := self._starvation():
@@ -273,10 +273,10 @@ class HealthMonitor:
     def _ratio(self) -> float:
         # The labeled losses of then: they fall on, towards 0 where few images are known by heart, and nothing explodes.
         # Of averages: an average of ratios would be ruled by the steps whose labeled images happen to be empty.
-        known = self._known()
-        return (self._mean("loss") - known) / max(known, self._memory.known_then, 1e-9)
+        known = self._labeled_losses()
+        return (self._mean("loss") - known) / max(known, self._memory.labeled_losses_then, 1e-9)
 
-    def _known(self) -> float:
+    def _labeled_losses(self) -> float:
         return self._mean("supervised_class") + self._mean("supervised_box")
 
     def _agreement(self) -> float | None:
