@@ -177,6 +177,9 @@ def test_where_patches_hide_all_nothing_is_believed_but_a_true_box(make_method, 
     assert (beliefs[hidden & ~is_true].sigmoid() < 1e-6).all()
     assert torch.equal(beliefs[~hidden & ~is_true], logits[~hidden & ~is_true])
     assert not (~known & ~hidden).any()
+    true = assign(anchors, mixture.true, allow_low_quality=True)
+    _, known = mixture.beliefs(logits, anchors, true, torch.ones_like(hidden))
+    assert torch.equal(known, ~hidden | true.positive), "where pseudo boxes are everywhere, a patch says but its own"
 
 
 def test_a_small_patch_leaves_a_large_object_behind_it_believed(make_method, batch) -> None:

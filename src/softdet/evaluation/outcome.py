@@ -19,11 +19,10 @@ from softdet.evaluation.metrics import class_agnostic_ap, evaluate_detections
 from softdet.evaluation.run import RunFolder
 from softdet.files import whole_file, write_json
 from softdet.report.history import read_history
+from softdet.semi.health import MAX_LOSS_RATIO
 
-# Beyond these a number is named as a likely reason: in parts of the labeled density, of the labeled losses after the
-# burn-in (where the health monitor sees an explosion), and in AP.
+# Beyond these a number is named as a likely reason: in parts of the labeled density, and in AP.
 _FEW, _MANY = 1 / 3, 2.0
-_LARGE_LOSS_RATIO = 10.0
 _FALLEN_AP = 0.02
 
 
@@ -142,7 +141,7 @@ def likely_reasons(
             f"no pseudo box in {empty:.0%} of the unlabeled images where {1 - density.filled:.0%} of the labeled ones "
             "are empty: are they of the same kind?"
         )
-    if ratio > _LARGE_LOSS_RATIO:
+    if ratio > MAX_LOSS_RATIO:
         reasons.append(
             f"the unlabeled images' losses were {ratio:.1f} times the labeled ones' after the burn-in: "
             "lower soft_teacher.unsup_loss_weight"

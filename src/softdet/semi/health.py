@@ -16,7 +16,7 @@ from softdet.data.density import LabeledDensity
 State = Literal["warming up", "healthy", "starving", "exploding", "collapsed"]
 
 # Parts of the labeled density; of the labeled losses after the burn-in; of the best AP, whose half is chance if small.
-_STARVING, _EXPLODING, _MAX_RATIO, _COLLAPSED, _MIN_BEST_AP = 0.1, 3.0, 10.0, 0.5, 0.05
+_STARVING, _EXPLODING, MAX_LOSS_RATIO, _COLLAPSED, _MIN_BEST_AP = 0.1, 3.0, 10.0, 0.5, 0.05
 # A state is left a little later than it's entered, so that a number on the border doesn't toggle it.
 _SLACK = 1.25
 _BROKEN_STEPS = 5
@@ -221,8 +221,8 @@ class HealthMonitor:
 
     def _explosion(self) -> str | None:
         weight = f"soft_teacher.unsup_loss_weight (now {self.knobs.unsupervised_weight:g})"
-        if self._ratio() > _MAX_RATIO / self._slack("exploding"):
-            return f"{self._losses()}, expected below {_MAX_RATIO:g}: lower {weight}"
+        if self._ratio() > MAX_LOSS_RATIO / self._slack("exploding"):
+            return f"{self._losses()}, expected below {MAX_LOSS_RATIO:g}: lower {weight}"
         too_many = self._mean("pseudo_boxes") > _EXPLODING * self.density.boxes / self._slack("exploding")
         falling = self._mean("recent_pseudo_boxes") < 0.9 * self._mean("pseudo_boxes")
         if too_many and (self._memory.state == "exploding" or not falling):
