@@ -235,6 +235,7 @@ ROWS: dict[str, Row] = {
     "params.accumulate": Row("2", lambda made: len(made.batches)),
     "params.resize": Row("stretch", lambda made: made.batches[0].labeled.content.tolist()),
     "params.flip": Row("0.0", lambda made: (made.views.labeled.matrices[:, 0, 0] < 0).any().item()),
+    "params.quarter_turn": Row("1.0", lambda made: made.views.labeled.matrices[:, 0, 1].any().item()),
     "params.scale": Row("[0.5, 0.6]", matrices("labeled")),
     "params.colour": Row("True", is_recoloured("labeled")),
     "params.box_loss": Row("giou", lambda made: float(made.step.losses["supervised_box"])),

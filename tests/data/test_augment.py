@@ -136,6 +136,7 @@ GEOMETRIES = {
     "shrink": Policy(flip=0.0, scale=(0.5, 0.7)),
     "zoom": Policy(flip=0.0, scale=(1.0, 1.25)),
     "translate": Policy(flip=0.0, translate=0.15),
+    "quarter turn": Policy(flip=0.0, quarter_turn=1.0),
     "rotate": Policy(flip=0.0, rotate=30.0),
     "shear": Policy(flip=0.0, shear=20.0),
     "weak": WEAK,
@@ -203,6 +204,31 @@ def test_the_augmenter_gives_the_teacher_the_weak_policy() -> None:
         assert weak.clean is weak.images, "the teacher sees neither colours nor erasures"
 
 
+@pytest.mark.parametrize("content", [STORED, (60, 120), (100, 31)])
+@pytest.mark.parametrize("size", [SIZE, (96, 96), (96, 60)])
+def test_a_picture_on_its_side_fits_the_canvas_as_it_stands(content: tuple[int, int], size: tuple[int, int]) -> None:
+    policy = Policy(flip=0.0, quarter_turn=1.0)
+    corners = torch.tensor([[0.0, 0, content[1], content[0]]])
+    ways = set()
+    for step in range(40):
+        matrix = draw(policy, SEED, step, 0, "strong", content, content, size).matrix
+        (box,) = transform_boxes(corners, torch.from_numpy(matrix))
+        assert box.min() >= -1e-4
+        assert (box[2:] <= torch.tensor(size[::-1]) + 1e-4).all()
+        across, down = ((box[2:] - box[:2]) / torch.tensor(size[::-1])).tolist()
+        assert max(across, down) == pytest.approx(1, abs=1e-5)
+        ways.add(tuple(np.sign(matrix[:2, :2]).astype(int).flatten().tolist()))
+    assert ways == {(0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0)}, "90, 180 and 270 degrees"
+
+
+def test_turns_come_as_often_as_they_should() -> None:
+    policy = replace(STRONG, quarter_turn=0.6)
+    drawn = [draw(policy, SEED, step, 0, "strong", STORED, STORED, SIZE).matrix for step in range(600)]
+    plain = [draw(STRONG, SEED, step, 0, "strong", STORED, STORED, SIZE).matrix for step in range(600)]
+    same = [np.array_equal(*pair) for pair in zip(drawn, plain, strict=True)]
+    assert np.mean(same) == pytest.approx(0.4, abs=0.06)
+
+
 def test_views_are_a_pure_function_of_seed_step_position_and_branch() -> None:
     drawn = {}
     for seed in (1, 2):
@@ -234,6 +260,10 @@ def test_an_ablation_changes_only_what_it_names() -> None:
     assert np.array_equal(shifted.matrix[:2, :2], whole.matrix[:2, :2])
     assert shifted.colour == whole.colour
     assert np.array_equal(shifted.erasures, whole.erasures)
+    on_its_side = draw(replace(STRONG, quarter_turn=1.0), *case)
+    assert not np.allclose(on_its_side.matrix, whole.matrix)
+    assert on_its_side.colour == whole.colour
+    assert np.array_equal(on_its_side.erasures, whole.erasures)
     middle = np.array([STORED[1] / 2, STORED[0] / 2, 1])
     turned = draw(replace(STRONG, rotate=30.0, shear=10.0), *case)
     assert not np.allclose(turned.matrix[:2, :2], whole.matrix[:2, :2])

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from softdet.ops.affine import compose, invert, transform_boxes, warp
+from softdet.ops.affine import compose, invert, keeps_upright, transform_boxes, warp
 
 FLIP = torch.tensor([[-1.0, 0, 20], [0, 1, 0], [0, 0, 1]])
 
@@ -53,6 +53,17 @@ def noise(number: int, height: int, width: int, seed: int = 0) -> Tensor:
 def test_the_identity_moves_no_box() -> None:
     boxes = random_boxes(50, 0)
     assert torch.equal(transform_boxes(boxes, torch.eye(3)), boxes)
+
+
+def test_scales_flips_and_quarter_turns_keep_boxes_upright() -> None:
+    quarter = torch.tensor([[0.0, -1, 20], [1, 0, 0], [0, 0, 1]])
+    upright = random_maps(8, 1, turned=False)
+    assert keeps_upright(torch.cat([upright, quarter @ upright, quarter @ quarter @ upright])).all()
+    assert not keeps_upright(random_maps(8, 1)).any()
+    # The box around a moved box is then the moved box: there and back is where it was.
+    boxes = random_boxes(50, 0)
+    there = transform_boxes(boxes, quarter @ upright[0])
+    torch.testing.assert_close(transform_boxes(there, invert(quarter @ upright[0])), boxes, atol=1e-3, rtol=0)
 
 
 def test_moving_twice_is_moving_by_the_product() -> None:

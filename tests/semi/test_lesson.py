@@ -9,7 +9,7 @@ from torchvision.ops import box_iou, clip_boxes_to_image
 
 from softdet.config import Config
 from softdet.data.augment import Policy, draw
-from softdet.ops.affine import transform_boxes
+from softdet.ops.affine import compose, invert, transform_boxes
 from softdet.ops.box_coding import decode
 from softdet.ops.matching import BACKGROUND, IGNORED
 from softdet.semi.pseudo_labels import PseudoLabels
@@ -58,6 +58,21 @@ def test_trap_4_a_turned_box_teaches_its_class_and_not_its_place(make_method, ba
     assert lesson.classes.positive[0].any()
     assert not lesson.boxes.positive[0].any()
     assert torch.equal(lesson.boxes.positive[1:], upright.boxes.positive[1:])
+
+
+def test_a_box_turned_by_a_quarter_teaches_its_place(make_method, batch) -> None:
+    method, view = make_method(), still(batch)
+    pseudo = method.labeler.label(view)
+    quarter = torch.tensor([[0.0, -1, SIZE[0]], [1, 0, 0], [0, 0, 1]])
+    turned = replace(view, strong=replace(view.strong, matrices=quarter @ view.strong.matrices))
+    lesson = method.labeler.prepare(turned, pseudo)
+    image, anchor = lesson.boxes.positive.nonzero(as_tuple=True)
+    taught = decode(lesson.boxes.deltas, method.teacher.model.anchors_at(SIZE)[anchor])
+    back = compose(view.weak.matrices, invert(turned.strong.matrices))
+    assert len(taught)
+    for i in image.unique().tolist():
+        found, labels = transform_boxes(taught[image == i], back[i]), pseudo[i]
+        assert (box_iou(found, labels.instances.boxes).amax(1) > 0.99).all()
 
 
 def test_statistics_count_what_was_taught(make_method, batch) -> None:

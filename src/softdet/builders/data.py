@@ -172,7 +172,14 @@ def make_augmenter(config: Config) -> Augmenter:
     """From stored images to views."""
     params, semi = config.params, config.soft_teacher
     return Augmenter(
-        labeled=Policy(params.flip, params.scale, colour=params.colour, mixup=params.mixup, paste=params.paste),
+        labeled=Policy(
+            params.flip,
+            params.scale,
+            colour=params.colour,
+            mixup=params.mixup,
+            paste=params.paste,
+            quarter_turn=params.quarter_turn,
+        ),
         weak=Policy(params.flip, semi.weak_scale),
         strong=Policy(
             params.flip,
@@ -183,6 +190,7 @@ def make_augmenter(config: Config) -> Augmenter:
             semi.strong_colour,
             semi.erase,
             paste=semi.paste,
+            quarter_turn=params.quarter_turn,
         ),
         size=params.image_size,
         seed=params.random_seed,

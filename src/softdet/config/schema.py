@@ -124,6 +124,11 @@ class ParamsConfig(_Section):
         "letterbox", description="Keep the images' shape and fill with grey, or stretch them to the canvas."
     )
     flip: Share = Field(0.5, description="Probability of a horizontal flip.")
+    quarter_turn: Share = Field(
+        0.0,
+        description="Probability that a labeled or strong view is turned by 90, 180 or 270 degrees: for pictures that "
+        "have no upper side.",
+    )
     scale: ScaleRange = Field(
         (0.6, 1.25), description="Scale jitter of labeled and strong views; 1 just fits the canvas."
     )

@@ -42,6 +42,7 @@ class Policy:
         erase: whether squares are erased.
         mixup: probability that a labeled image is mixed with the one beside it.
         paste: probability that objects of another labeled image are pasted on it, instead of that.
+        quarter_turn: probability of a turn by 90, 180 or 270 degrees.
     """
 
     flip: float = 0.5
@@ -53,6 +54,7 @@ class Policy:
     erase: bool = False
     mixup: float = 0.0
     paste: float = 0.0
+    quarter_turn: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +182,20 @@ def draw(
     mixes = bool(rng.random() < policy.mixup)
     pastes = bool(rng.random() < policy.paste)
     margins = rng.uniform(0, MAX_MARGIN, 4)
+    turns = rng.random() < policy.quarter_turn
+    quarters = int(rng.integers(1, 4)) if turns else 0
 
     height, width = size
+    turned, (rows, columns) = _quarter_turns(quarters, content)
     zoom_x, zoom_y = scale * width / stored[1], scale * height / stored[0]
-    content_height, content_width = content[0] * zoom_y, content[1] * zoom_x
+    if quarters % 2:
+        # What just fits is another zoom for a picture that lies on its side in a canvas that isn't square.
+        zoom_x = zoom_y = scale * min(width / columns, height / rows)
+    content_height, content_width = rows * zoom_y, columns * zoom_x
     # A picture smaller than the canvas lies anywhere inside it; a larger one is cropped anywhere.
     left = place[0] * (width - content_width) + shift[0] * width
     top = place[1] * (height - content_height) + shift[1] * height
-    matrix = np.array([[zoom_x, 0, left], [0, zoom_y, top], [0, 0, 1.0]])
+    matrix = np.array([[zoom_x, 0, left], [0, zoom_y, top], [0, 0, 1.0]]) @ turned
     if policy.rotate or policy.shear:
         matrix = _about(left + content_width / 2, top + content_height / 2, angle, shear_x, shear_y) @ matrix
     if flips:
@@ -203,6 +211,15 @@ def _mixed(images: Tensor, others: list[int], masks: dict[int, Tensor]) -> Tenso
     for row, mask in masks.items():
         mixed[row] = torch.where(mask, images[others[row]], images[row])
     return mixed
+
+
+def _quarter_turns(number: int, content: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
+    """Clockwise quarter turns that leave a picture's corner at the origin, and the picture's rows and columns after."""
+    matrix, (rows, columns) = np.eye(3), content
+    for _ in range(number):
+        matrix = np.array([[0.0, -1, rows], [1, 0, 0], [0, 0, 1]]) @ matrix
+        rows, columns = columns, rows
+    return matrix, (rows, columns)
 
 
 def _about(x: float, y: float, angle: float, shear_x: float, shear_y: float) -> np.ndarray:

@@ -53,6 +53,18 @@ def compose(second: Tensor, first: Tensor) -> Tensor:
     return (second.cpu().double() @ first.cpu().double()).to(first)
 
 
+def keeps_upright(matrices: Tensor) -> Tensor:
+    """Whether maps send upright boxes to upright boxes, as scales, flips and quarter turns do.
+
+    Args:
+        matrices: (B, 3, 3).
+
+    Returns:
+        (B,) bool: each new axis comes from one old axis alone.
+    """
+    return ((matrices[:, :2, :2] != 0).sum(2) == 1).all(1)
+
+
 def warp(images: Tensor, matrices: Tensor, size: tuple[int, int], fill: float) -> Tensor:
     """Resample each image of a batch by its own affine map.
 

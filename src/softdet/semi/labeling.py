@@ -14,7 +14,7 @@ from softdet.data.augment import project
 from softdet.data.mixup import mix_targets
 from softdet.models.criterion import Assignment, assign
 from softdet.models.postprocess import candidates, suppress
-from softdet.ops.affine import compose, invert
+from softdet.ops.affine import compose, invert, keeps_upright
 from softdet.ops.distributed import gather_rows, world_size
 from softdet.ops.matching import BACKGROUND
 from softdet.semi.mixing import mix, overlay
@@ -178,7 +178,7 @@ class Labeler:
         class_targets, box_targets = [], []
         matrices = compose(batch.strong.matrices, invert(batch.weak.matrices))
         # The box around a turned box is too large to be learned. Asked of all at once, since a GPU is waited for.
-        turned = matrices[:, [0, 1], [1, 0]].any(1).tolist()
+        turned = (~keeps_upright(matrices)).tolist()
         for labels, verdict, matrix, turns in zip(pseudo, self.judge(pseudo), matrices, turned, strict=True):
             confident = labels.targets(verdict.teaches_class, ignored=verdict.is_doubtful)
             agreed = labels.targets(verdict.teaches_place)
