@@ -220,7 +220,30 @@ def test_five_steps_in_a_row_that_are_not_finite_are_a_collapse(sign: str) -> No
     assert "lower optimizer.lr, or set params.precision to 32-true" in lines[0]
 
 
-def test_half_of_the_best_ap_is_a_collapse_and_three_quarters_are_not() -> None:
+@pytest.mark.parametrize(
+    ("best", "sound", "lost"),
+    [
+        (0.457, 0.345, 0.34),  # three quarters, as of a raccoon run that fell to .322
+        (0.3, 0.201, 0.199),  # ten points
+        (0.18, 0.095, 0.085),  # half
+    ],
+)
+def test_the_smaller_the_best_ap_the_more_of_it_may_be_chance(best: float, sound: float, lost: float) -> None:
+    monitor = make()
+    monitor.observe_evaluation(0, best)
+    feed(monitor, range(60))
+    monitor.observe_evaluation(59, sound)
+    assert state(monitor) == "healthy"
+    monitor.observe_evaluation(79, lost)
+    assert state(monitor) == "collapsed"
+    # It is well again when half of what was lost is back.
+    monitor.observe_evaluation(99, lost + 0.45 * (best - lost))
+    assert state(monitor) == "collapsed"
+    monitor.observe_evaluation(119, lost + 0.55 * (best - lost))
+    assert state(monitor) == "healthy"
+
+
+def test_a_fallen_ap_is_a_collapse() -> None:
     monitor = make()
     # A fall in the burn-in is none of the unlabeled images' doing.
     assert monitor.observe_evaluation(4, 0.41) == monitor.observe_evaluation(9, 0.1) == []
@@ -232,9 +255,7 @@ def test_half_of_the_best_ap_is_a_collapse_and_three_quarters_are_not() -> None:
         "soft_teacher.unsup_loss_weight (now 1) or raise soft_teacher.pseudo_cls_th (now 0.9), and start anew"
     )
     assert feed(monitor, range(150, 200)) == []
-    # Just above half is not yet well again.
-    assert monitor.observe_evaluation(199, 0.23) == []
-    assert "healthy" in monitor.observe_evaluation(249, 0.3)[0]
+    assert "healthy" in monitor.observe_evaluation(249, 0.4)[0]
 
 
 @pytest.mark.parametrize("best", [0.04, 0.0, -1.0])

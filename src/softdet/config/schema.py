@@ -1,13 +1,17 @@
-"""Every key, its type, its range, its default and what it does: one model per YAML section."""
+"""Every key, its type, its range, its default and what it does: one model per YAML section.
+
+That of `soft_teacher` has a file of its own.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from softdet.config.auto import OR_AUTO
+from softdet.config.soft_teacher import SoftTeacherConfig
 from softdet.config.values import (
     Count,
     CountOrZero,
@@ -15,17 +19,13 @@ from softdet.config.values import (
     NotNegative,
     Positive,
     ScaleRange,
+    Section,
     Share,
     check_gpus,
-    check_weak_scale,
 )
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
-
-
-class DataConfig(_Section):
+class DataConfig(Section):
     """Which images."""
 
     train: Path = Field(description="Labeled images: a COCO JSON index.")
@@ -45,7 +45,7 @@ class DataConfig(_Section):
     )
 
 
-class BasenetConfig(_Section):
+class BasenetConfig(Section):
     """The backbone."""
 
     arch: Annotated[str, OR_AUTO] = Field(
@@ -71,7 +71,7 @@ class BasenetConfig(_Section):
     )
 
 
-class OptimizerConfig(_Section):
+class OptimizerConfig(Section):
     """How the weights move."""
 
     which: Literal["Adam", "AdamW", "SGD"] = Field("Adam", description="SGD has momentum .9.")
@@ -93,7 +93,7 @@ class OptimizerConfig(_Section):
     clip_norm: NotNegative = Field(10.0, description="Largest norm of all gradients together; 0 for no limit.")
 
 
-class ParamsConfig(_Section):
+class ParamsConfig(Section):
     """The run."""
 
     batch_size: Annotated[Count, OR_AUTO] = Field(
@@ -171,109 +171,7 @@ class ParamsConfig(_Section):
     tensorboard: bool = Field(False, description="Also write TensorBoard files (pip install tensorboard).")
 
 
-class SoftTeacherConfig(_Section):
-    """The method."""
-
-    enabled: bool = Field(True, description="False trains the supervised control; --supervised says the same.")
-    control: bool = Field(
-        False,
-        description="Train the supervised control first, in the run's folder `control`; both arms share the burn-in, "
-        "and weights/best becomes the winner's last weights.",
-    )
-    pseudo_cls_th: Share | Literal["auto"] = Field(
-        0.9,
-        description="Teach the class of the teacher's boxes above this score. auto: for each class the score at which "
-        "the teacher finds as many boxes an image as the labels hold. With class_targets=dense it only chooses the "
-        "boxes whose place is taught, and what the class loss is divided by.",
-    )
-    class_targets: Literal["hard", "soft", "dense", "any", "none"] = Field(
-        "hard",
-        description="What is taught of a pseudo box's class: hard: its class; soft: the teacher's scores of all "
-        "classes at each of its anchors; dense: the teacher's scores at every anchor, background too; any: that it is "
-        "an object; none: nothing, and no background either: boxes alone.",
-    )
-    unsup_loss_weight: NotNegative = Field(1.0, description="Weight of the unlabeled images' losses.")
-    ema_decay: Annotated[Share, OR_AUTO] = Field(
-        0.99,
-        description="The share of the teacher that is kept at each step. auto: it remembers a twentieth of the run.",
-    )
-    pseudo_box_th: Share | None = Field(
-        None, description="Teach the place of boxes above this score, if agreed upon; left out: pseudo_cls_th."
-    )
-    unlabeled_ratio: Annotated[Positive, OR_AUTO] = Field(
-        1.0,
-        description="Unlabeled images per labeled one in a step. auto: 1; with a GPU and more than ten unlabeled "
-        "images for each labeled one, 2.",
-    )
-    burn_in_steps: Annotated[CountOrZero | None, OR_AUTO] = Field(
-        None,
-        description="Steps on labeled images alone; left out: a fifth of the run, at most 5,000. auto: until labeled "
-        "images alone teach no more, by the number of classes and images.",
-    )
-    max_loss_ratio: Positive | None = Field(
-        None, description="The unlabeled images' losses are scaled down to at most so many times the labeled ones'."
-    )
-    ramp_steps: Annotated[CountOrZero, OR_AUTO] = Field(
-        0,
-        description="The weight grows over so many steps after the burn-in. auto: 100, or a twentieth of what follows.",
-    )
-    background: Literal["soft", "ignore", "none"] = Field(
-        "soft",
-        description="soft: background weighs 1 - the teacher's highest score there; ignore: anchors near doubtful "
-        "boxes are left out; none: all of it is believed. Not asked with class_targets=dense or none.",
-    )
-    doubtful_th: Share = Field(0.3, description="For background=ignore: the lowest score of a doubtful box.")
-    box_reliability: Literal["cluster", "anchors", "none"] = Field(
-        "cluster",
-        description="Where a box's uncertainty is read: the boxes that suppression merged, the ten nearest anchors, "
-        "or nowhere.",
-    )
-    uncertainty_th: NotNegative | None = Field(
-        None, description="Largest box uncertainty that still teaches; left out: read off the teacher's recent boxes."
-    )
-    empty_image_weight: Share = Field(
-        0.0,
-        description="Weight of the class loss of an unlabeled image without any pseudo box, a labeled partner's boxes "
-        "aside: pure background teaches to see nothing. Not asked with class_targets=dense or none.",
-    )
-    weak_scale: Annotated[ScaleRange, AfterValidator(check_weak_scale)] = Field(
-        (0.8, 1.0), description="Scale of the teacher's view; at most 1, so that it never crops."
-    )
-    translate: Share = Field(0.1, description="Largest shift of the strong view, in parts of the canvas.")
-    rotate: NotNegative = Field(
-        0.0, description="Largest rotation of the strong view, in degrees; then no place is taught."
-    )
-    shear: NotNegative = Field(0.0, description="Largest shear of the strong view, in degrees; likewise.")
-    strong_colour: bool = Field(True, description="One of the nine colour operations on the strong view.")
-    erase: bool = Field(True, description="Erase 1 to 4 squares of the strong view.")
-    mixup: bool = Field(
-        False, description="The student sees each unlabeled image mixed with a labeled one, with the labels of both."
-    )
-    paste: Share = Field(
-        0.0,
-        description="Probability that the objects of a labeled image are pasted on an unlabeled one, instead of mixup.",
-    )
-    labeled_too: bool = Field(
-        False, description="The labeled images also serve as unlabeled ones: for sets where many objects aren't boxed."
-    )
-    missing_labels: Literal["background", "ignore"] = Field(
-        "background",
-        description="ignore: where the teacher is sure of an object in a labeled image and no box speaks of it, no "
-        "background is taught.",
-    )
-    far_images: Literal["keep", "flag", "leave_out"] = Field(
-        "flag",
-        description="Unlabeled images that look unlike the labeled ones, as the teacher sees them at the end of the "
-        "burn-in. flag: list them in far_images.csv; leave_out: and train without them; keep: don't look.",
-    )
-    mitigate: bool = Field(
-        False,
-        description="Turn the knob that the health monitor names: starving lowers the threshold where the teacher sees "
-        "more, exploding halves the unlabeled images' weight, collapsed sets it to 0.",
-    )
-
-
-class InferenceConfig(_Section):
+class InferenceConfig(Section):
     """Detection after training, in evaluate and in predict."""
 
     cls_th: Share = Field(0.05, description="Lowest score of a detection.")
@@ -282,7 +180,7 @@ class InferenceConfig(_Section):
     batch_size: Count = Field(8, description="Images per forward pass.")
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """The detector, where it starts and where it goes."""
 
     model_path: Path | None = Field(None, description="Weights of a whole detector to start from.")
@@ -309,7 +207,7 @@ class ModelConfig(_Section):
     anchor_ratios: tuple[Positive, ...] = Field((0.5, 1.0, 2.0), min_length=1, description="Height / width.")
 
 
-class CudaConfig(_Section):
+class CudaConfig(Section):
     """The devices."""
 
     using: bool = Field(True, description="Take CUDA, else Apple's MPS, else the CPU; False: the CPU.")
@@ -319,7 +217,7 @@ class CudaConfig(_Section):
     num_nodes: Count = Field(1, description="Machines that train together (started with torchrun).")
 
 
-class Config(_Section):
+class Config(Section):
     """All sections."""
 
     data: DataConfig

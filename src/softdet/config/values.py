@@ -1,13 +1,20 @@
-"""The kinds of values that keys hold: how they are written, and what is allowed."""
+"""Sections of keys, and the kinds of values that keys hold: how they are written, and what is allowed."""
 
 from __future__ import annotations
 
 import math
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from softdet.config.auto import AUTO
+
+
+class Section(BaseModel):
+    """Keys that belong together; one that isn't known is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -9,20 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from softdet.data.density import LabeledDensity
+from softdet.semi.mitigation import MIN_THRESHOLD, Knobs, Mitigation
 
 State = Literal["warming up", "healthy", "starving", "exploding", "collapsed"]
 
-# Parts of the labeled density; of the labeled losses after the burn-in; of the best AP, whose half is chance if small.
-_STARVING, _EXPLODING, MAX_LOSS_RATIO, _COLLAPSED, _MIN_BEST_AP = 0.1, 3.0, 10.0, 0.5, 0.05
+# Parts of the labeled density; of the labeled losses after the burn-in.
+_STARVING, _EXPLODING, MAX_LOSS_RATIO = 0.1, 3.0, 10.0
+# Of the best AP: half of it, unless it is so small that this is chance; or three quarters where that is ten points,
+# three to five standard deviations of a set with fifty validation images.
+_HALF, _MIN_BEST_AP, _THREE_QUARTERS, _POINTS = 0.5, 0.05, 0.75, 0.1
 # A state is left a little later than it's entered, so that a number on the border doesn't toggle it.
 _SLACK = 1.25
 _BROKEN_STEPS = 5
 # Expected boxes that tell "none" from "none by chance": of all classes, and of one.
 _EVIDENCE, _CLASS_EVIDENCE = 20.0, 10.0
-_THRESHOLD_FACTOR, _MIN_THRESHOLD, _WEIGHT_FACTOR, _STEPS_BETWEEN_ACTS = 0.9, 0.2, 0.5, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +34,6 @@ class Health:
 
     state: State
     advice: str
-
-
-class Knobs(Protocol):
-    """What the monitor names, and may turn, in the method."""
-
-    unsupervised_weight: float
-
-    @property
-    def score_threshold(self) -> float:
-        """Above which a pseudo box teaches its class; the mean over classes."""
-
-    def lower_score_thresholds(self, factor: float, lowest: float) -> None:
-        """Multiply each class's by a factor for the rest of the run, down to the lowest."""
-
-    def set_unsupervised_weight(self, weight: float) -> None:
-        """Change it for the rest of the run."""
 
 
 @dataclass
@@ -66,8 +53,6 @@ class _Memory:
     ap: float | None = None
     student_ap: float | None = None
     best_ap: float = 0.0
-    acts: int = 0
-    acted_at: int | None = None
 
 
 class HealthMonitor:
@@ -102,6 +87,7 @@ class HealthMonitor:
         self.window = min(max(window, math.ceil(_EVIDENCE / (density.boxes * images_per_step))), 20 * window)
         self.mitigate = mitigate
         self._memory = _Memory()
+        self._mitigation = Mitigation()
 
     @property
     def health(self) -> Health:
@@ -156,18 +142,20 @@ class HealthMonitor:
         if (agreement := self._agreement()) is not None:
             columns["agreement"] = agreement
         if self.mitigate:
-            columns["mitigations"] = self._memory.acts
+            columns["mitigations"] = self._mitigation.acts
             columns["score_threshold"] = self.knobs.score_threshold
             columns["unsupervised_weight"] = self.knobs.unsupervised_weight
         return columns
 
     def state_dict(self) -> dict[str, Any]:
-        """Averages, counts and the state."""
-        return asdict(self._memory)
+        """Averages, counts and the state, and what was turned."""
+        return asdict(self._memory) | {"mitigation": asdict(self._mitigation)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
-        self._memory = _Memory(**state | {name: dict(state[name]) for name in ("sums", "weights")})
+        seen = {name: value for name, value in state.items() if name != "mitigation"}
+        self._memory = _Memory(**seen | {name: dict(seen[name]) for name in ("sums", "weights")})
+        self._mitigation = Mitigation(**state["mitigation"])
 
     def _average(self, name: str, value: float, window: int) -> None:
         if math.isfinite(value):
@@ -182,7 +170,9 @@ class HealthMonitor:
         has_changed = health.state != self._memory.state
         self._memory.state, self._memory.advice = health.state, health.advice
         lines = [f"step {step + 1}: health: {health.state}: {health.advice}"] if has_changed else []
-        return lines + (self._act(step) if self.mitigate else [])
+        if not self.mitigate:
+            return lines
+        return lines + self._mitigation.act(self.knobs, health.state, step, sees_more=self._sees_more())
 
     def _diagnose(self, step: int) -> Health:
         if advice := self._collapse():
@@ -210,14 +200,18 @@ class HealthMonitor:
                 f"the teacher finds nothing at all any more, {memory.candidates_before:.3g} candidates an image "
                 f"before: {weaker} or raise soft_teacher.ema_decay, and start anew"
             )
-        limit = _COLLAPSED * memory.best_ap * self._slack("collapsed")
-        if memory.ap is not None and memory.best_ap >= _MIN_BEST_AP and memory.ap < limit:
+        if memory.ap is not None and memory.best_ap >= _MIN_BEST_AP and memory.ap < self._lowest_sound_ap():
             student = "" if memory.student_ap is None else f" (student {100 * memory.student_ap:.1f})"
             return (
                 f"the teacher's mAP is {100 * memory.ap:.1f}{student}, its best was {100 * memory.best_ap:.1f}: "
                 f"{weaker} or raise soft_teacher.pseudo_cls_th (now {self.knobs.score_threshold:g}), and start anew"
             )
         return None
+
+    def _lowest_sound_ap(self) -> float:
+        best = self._memory.best_ap
+        limit = max(_HALF * best, min(_THREE_QUARTERS * best, best - _POINTS))
+        return (limit + best) / 2 if self._memory.state == "collapsed" else limit
 
     def _explosion(self) -> str | None:
         weight = f"soft_teacher.unsup_loss_weight (now {self.knobs.unsupervised_weight:g})"
@@ -245,7 +239,7 @@ class HealthMonitor:
     def _sees_more(self) -> bool:
         """Whether there is something that a lower threshold would let through."""
         candidates = self._mean("pseudo_candidates")
-        is_high = self.knobs.score_threshold > _MIN_THRESHOLD
+        is_high = self.knobs.score_threshold > MIN_THRESHOLD
         # Without slack: what is advised before the state has changed must be what is done after it.
         return is_high and candidates >= _STARVING * self.density.boxes
 
@@ -285,20 +279,3 @@ class HealthMonitor:
 
     def _slack(self, state: State) -> float:
         return _SLACK if self._memory.state == state else 1.0
-
-    def _act(self, step: int) -> list[str]:
-        memory, threshold, weight = self._memory, self.knobs.score_threshold, self.knobs.unsupervised_weight
-        is_soon = memory.acted_at is not None and step - memory.acted_at < _STEPS_BETWEEN_ACTS
-        # A collapse can't wait. A weight of 0 is the end: nothing is turned after it.
-        if weight == 0 or (is_soon and memory.state != "collapsed"):
-            return []
-        if memory.state == "starving" and self._sees_more():
-            self.knobs.lower_score_thresholds(_THRESHOLD_FACTOR, _MIN_THRESHOLD)
-            turned = f"soft_teacher.pseudo_cls_th {threshold:.3g} -> {self.knobs.score_threshold:.3g}"
-        elif memory.state in ("exploding", "collapsed"):
-            self.knobs.set_unsupervised_weight(0.0 if memory.state == "collapsed" else _WEIGHT_FACTOR * weight)
-            turned = f"soft_teacher.unsup_loss_weight {weight:.3g} -> {self.knobs.unsupervised_weight:.3g}"
-        else:
-            return []
-        memory.acts, memory.acted_at = memory.acts + 1, step
-        return [f"step {step + 1}: mitigated: {turned}"]
