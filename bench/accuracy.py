@@ -2,7 +2,7 @@
 
     python bench/accuracy.py --weights FILE             all that is missing, two runs at once
     python bench/accuracy.py --list                     what there is to do
-    python bench/accuracy.py --report-only              only docs/results.json and the tables in docs/results.md
+    python bench/accuracy.py --report-only              only docs/results.json and the tables in the docs
 
 Which runs there are, and every value of them: `bench/accuracy.yaml`. How it all works: `bench/README.md`.
 """
@@ -95,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--data", type=Path, default=Path("data"), help="folder that holds the sets")
     options.add_argument("--weights", type=Path, help="ImageNet weights of the backbone; left out: downloaded")
     options.add_argument("--runs", type=Path, default=Path("runs/bench"), help="where the runs go")
-    options.add_argument("--docs", type=Path, default=Path("docs"), help="folder of results.csv, .json and .md")
+    options.add_argument("--docs", type=Path, default=Path("docs"), help="folder of results.csv and of the pages")
     options.add_argument("--table", type=Path, default=Path(__file__).parent / "accuracy.yaml", help="which runs")
     options.add_argument("--list", action="store_true", help="only print each run and how far it is")
     options.add_argument("--report-only", action="store_true", help="only write the tables from the rows that exist")
@@ -176,14 +176,14 @@ def add_row(table: Table, files: Files, finished: Chosen) -> None:
 
 
 def write_report(table: Table, files: Files) -> str:
-    """Write `results.json` and the tables of `results.md` from the rows; gives what there is to say about it."""
+    """Write `results.json` and the tables of the docs from the rows; gives what there is to say about it."""
     rows = read_rows(files.rows)
     results = collect(table, rows)
     write_json(files.docs / "results.json", to_json(results))
-    update_markdown(files.docs / "results.md", results)
+    update_markdown(files.docs, results)
     drawn = (plot_gains(results, group) for group in GROUPS_OF_CHANGES)
     write_plots(files.docs / "images", [plot for plot in drawn if plot is not None])
-    done = f"{len(rows)} rows; results.json and the tables of results.md in {files.docs} are up to date"
+    done = f"{len(rows)} rows; results.json and the tables in {files.docs} are up to date"
     return "\n".join([*stale_rows(table, rows), done])
 
 

@@ -365,6 +365,8 @@ def test_the_committed_tables_are_those_of_the_committed_rows(tmp_path: Path) ->
     results = collect(load_table(ROOT / "bench" / "accuracy.yaml"), read_rows(ROOT / "docs" / "results.csv"))
     remedy = "run python bench/accuracy.py --report-only; after a new config key, see `neutral` in bench/README.md"
     assert json.loads((ROOT / "docs" / "results.json").read_text()) == to_json(results), remedy
-    copy = Path(shutil.copy(ROOT / "docs" / "results.md", tmp_path))
-    update_markdown(copy, results)
-    assert copy.read_text() == (ROOT / "docs" / "results.md").read_text(), remedy
+    pages = [ROOT / "docs" / name for name in ("results.md", "method.md")]
+    copies = [Path(shutil.copy(page, tmp_path)) for page in pages]
+    update_markdown(tmp_path, results)
+    for copy, page in zip(copies, pages, strict=True):
+        assert copy.read_text() == page.read_text(), remedy

@@ -70,7 +70,7 @@ def stop_once_it_trains(folder: Path) -> None:
         time.sleep(0.02)
 
 
-MARKED = ("accuracy", "control", "search", "ablation")
+MARKED = {"results.md": ("accuracy", "control", "search"), "method.md": ("ablation",)}
 
 
 @pytest.mark.usefixtures("own_threads")
@@ -81,8 +81,9 @@ def test_a_run_is_stopped_resumed_measured_and_made_once(
     sizes = ["--labeled", "4", "--unlabeled", "2", "--valid", "4", "--side", "64"]
     assert softdet("prepare", "synthetic", "--out", tmp_path / "data" / "drawn", *sizes) == 0
     (tmp_path / "table.yaml").write_text(TABLE)
-    text = "".join(f"<!-- begin: {name} -->\n<!-- end: {name} -->\n" for name in MARKED)
-    (tmp_path / "results.md").write_text(text)
+    for page, names in MARKED.items():
+        text = "".join(f"<!-- begin: {name} -->\n<!-- end: {name} -->\n" for name in names)
+        (tmp_path / page).write_text(text)
     places = {"--table": "table.yaml", "--data": "data", "--runs": "runs", "--docs": "."}
     options = [part for option, place in places.items() for part in (option, str(tmp_path / place))]
     options += ["--arms", "supervised", "--folds", "1"]

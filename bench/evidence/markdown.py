@@ -1,4 +1,4 @@
-"""The results as tables in a Markdown file, between markers that stay where a person has put them."""
+"""The results as tables in Markdown files, between markers that stay where a person has put them."""
 
 from __future__ import annotations
 
@@ -23,24 +23,31 @@ _TITLES = {
 }
 
 
-def update_markdown(path: Path, results: Results) -> None:
-    """Write the tables anew between their markers.
+def update_markdown(folder: Path, results: Results) -> None:
+    """Write the tables of `results.md` and `method.md` anew between their markers.
 
     Raises:
-        DataError: the file isn't there, or lacks a marker.
+        DataError: one of the files isn't there, or lacks a marker.
     """
-    if not path.is_file():
-        raise DataError(f"there is no {path} to write the tables into")
-    text = path.read_text(encoding="utf-8")
-    for name, body in (
-        ("accuracy", accuracy_tables(results)),
-        ("control", changes_table(results, "control")),
-        ("search", changes_table(results, "search")),
-        ("ablation", ablation_table(results)),
-    ):
-        text = replace_between(text, name, body, str(path))
-    with whole_file(path) as draft:
-        draft.write_text(text, encoding="utf-8")
+    tables = {
+        "results.md": {
+            "accuracy": accuracy_tables(results),
+            "control": changes_table(results, "control"),
+            "search": changes_table(results, "search"),
+        },
+        "method.md": {"ablation": ablation_table(results)},
+    }
+    texts = {}
+    for file, bodies in tables.items():
+        path = folder / file
+        if not path.is_file():
+            raise DataError(f"there is no {path} to write the tables into")
+        texts[path] = path.read_text(encoding="utf-8")
+        for name, body in bodies.items():
+            texts[path] = replace_between(texts[path], name, body, str(path))
+    for path, text in texts.items():
+        with whole_file(path) as draft:
+            draft.write_text(text, encoding="utf-8")
 
 
 def replace_between(text: str, name: str, body: str, source: str = "the text") -> str:
