@@ -82,11 +82,13 @@ def accuracy_tables(results: Results) -> str:
         ]
         for name in sets
         for arm in arms
+        if results.of(name, arm)
     ]
     parts = [markdown_table([*head, f"fold {tuning} (tuned on)"], lines), _share_table(results, sets)] if sets else []
-    if idle := [name for name in results.table.sets if name not in sets]:
-        parts.append(f"No main arm is run yet: {', '.join(idle)}.")
-    return "\n\n".join(parts)
+    missing = {title(arm): [name for name in sets if not results.of(name, arm)] for arm in arms}
+    idle = [f"{arm} on {', '.join(names)}" for arm, names in missing.items() if names]
+    idle += [f"anything on {name}" for name in results.table.sets if name not in sets]
+    return "\n\n".join([*parts, *_not_run_yet(idle)])
 
 
 def changes_table(results: Results, group_name: Group) -> str:
@@ -122,20 +124,26 @@ def ablation_table(results: Results) -> str:
     """What one change each makes of the tuned setting."""
     group = results.table.groups["ablation"]
     start = group.against
-    sets = list(group.sets or results.table.sets)
     folds = _listed(group.folds)
-    if not any(results.of(name, arm) for name in sets for arm in group.arms):
+    all_sets = group.sets or tuple(results.table.sets)
+    sets = [name for name in all_sets if any(results.of(name, arm) for arm in group.arms)]
+    if not sets:
         return markdown_table([], [])
+    idle = []
     head = ["change", *(f"{name}: {what}" for name in sets for what in (f"fold {folds}", "mean", "gain"))]
     lines = [[f"**none ({title(start)})**", *(cell for name in sets for cell in _ablated(results, name, start, start))]]
     for arm in group.arms:
         if arm == start:
             continue
+        if not any(results.of(name, arm) for name in sets):
+            idle.append(title(arm))
+            continue
         cells = [cell for name in sets for cell in _ablated(results, name, arm, start)]
         same = [name for name in sets if _is_no_change(results, name, arm, start)]
         mark = f" (no change on {', '.join(same)})" if same else ""
         lines.append([title(arm) + mark, *cells])
-    return markdown_table(head, lines)
+    idle += [f"anything on {name}" for name in all_sets if name not in sets]
+    return "\n\n".join([markdown_table(head, lines), *_not_run_yet(idle)])
 
 
 def title(arm: str) -> str:
@@ -148,6 +156,10 @@ def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     if not lines:
         return "Not run yet."
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines))
+
+
+def _not_run_yet(what: Sequence[str]) -> list[str]:
+    return [f"Not run yet: {'; '.join(what)}."] if what else []
 
 
 def _share_table(results: Results, sets: Sequence[str]) -> str:
