@@ -1,0 +1,58 @@
+"""Means, shares and gains, worked out by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from bench_tables import full_rows, make_row, make_table
+
+from evidence.results import collect, gain, share, summarize, to_json
+
+
+def test_means_shares_and_gains_are_those_worked_out_by_hand() -> None:
+    table = make_table()
+    results = collect(table, full_rows(table))
+    found = summarize(results, "drawn", "supervised")
+    # .29 and .31: the sample's standard deviation is .02 / sqrt(2).
+    assert found["AP_mean"] == pytest.approx(0.30)
+    assert found["AP_std"] == pytest.approx(0.0141421, abs=1e-6)
+    assert found["AP50_mean"] == pytest.approx(0.60)
+    assert found["AP_agnostic_mean"] == pytest.approx(0.40)
+    assert [(run["fold"], run["seed"], run["tuning"]) for run in found["runs"]] == [
+        (1, 10, True),
+        (2, 11, False),
+        (3, 12, False),
+    ]
+    assert share(results, "drawn") == pytest.approx(0.75)
+    assert share(results, "drawn", "soft_teacher_seed") == pytest.approx(-0.25)
+    everything_found = [replace(row, AP50=0.9) if row.arm == "soft_teacher" else row for row in full_rows(table)]
+    # The others find .60 and .80.
+    assert share(collect(table, everything_found), "drawn", metric="AP50") == pytest.approx(1.5)
+
+    rows = [*full_rows(table), make_row(table, "threshold_0.7", 2, 0.40), make_row(table, "supervised_long", 1, 0.92)]
+    content = to_json(collect(table, rows))
+    assert content["sets"]["drawn"]["share"] == content["share_mean"] == pytest.approx(0.75)
+    assert content["sets"]["drawn"].keys() == {*table.groups["main"].arms, "share", "share_AP50"}
+    changes = content["ablations"]["drawn"]
+    # On fold 2 alone, where the tuned setting has .44; the mean waits for fold 3.
+    assert changes["threshold_0.7"]["AP_gain"] == pytest.approx(-0.04)
+    assert changes["threshold_0.7"]["AP_mean"] is None
+    assert changes["threshold_0.5"]["AP_gain"] == 0
+    assert content["control_checks"]["drawn"]["supervised_long"]["AP_gain"] == pytest.approx(0.02)
+    json.dumps(content)
+
+
+@pytest.mark.parametrize("missing", [("supervised", 2), ("soft_teacher", 3), ("all_labels", 3)])
+def test_there_is_no_share_of_unlike_runs(missing: tuple[str, int]) -> None:
+    table = make_table()
+    rows = [row for row in full_rows(table) if (row.arm, row.fold) != missing]
+    results = collect(table, rows)
+    assert share(results, "drawn") is None
+    assert summarize(results, "drawn", missing[0])["AP_mean"] is None
+    others = [arm for arm in ("supervised", "soft_teacher", "all_labels") if arm != missing[0]]
+    assert gain(results.of("drawn", missing[0]), results.of("drawn", others[0])) is None
+    assert gain(results.of("drawn", others[0]), results.of("drawn", others[1])) is not None
+    level = [replace(row, AP=0.3) for row in full_rows(table)]
+    assert share(collect(table, level), "drawn") is None
