@@ -104,18 +104,19 @@ def changes_table(results: Results, group_name: Group) -> str:
     start = group.against
     lines = []
     for name in group.sets or results.table.sets:
-        if any(results.of(name, arm) for arm in group.arms):
+        changed = []
+        for arm in group.arms:
+            rows, same_folds = results.of(name, arm), on_folds_of(results, name, start, arm)
+            # On some sets an arm may be no change at all.
+            if [row.digest for row in rows] != [row.digest for row in same_folds]:
+                own = [row.fold for row in rows] if group.arms[arm].folds else []
+                mark = f" (folds {_listed(own)})" if own else ""
+                there = f" (from {_mean([row.AP for row in same_folds])})" if own else ""
+                compared = _signed(gain(rows, same_folds)) + there
+                changed.append([name, title(arm) + mark, *_ap_and_ap50(rows), compared])
+        if changed:
             before = [row for row in results.of(name, start) if row.fold in group.folds]
-            lines.append([name, f"**{title(start)}**", *_ap_and_ap50(before), ""])
-            for arm in group.arms:
-                rows, same_folds = results.of(name, arm), on_folds_of(results, name, start, arm)
-                # On some sets an arm may be no change at all.
-                if [row.digest for row in rows] != [row.digest for row in same_folds]:
-                    own = [row.fold for row in rows] if group.arms[arm].folds else []
-                    mark = f" (folds {_listed(own)})" if own else ""
-                    there = f" (from {_mean([row.AP for row in same_folds])})" if own else ""
-                    compared = _signed(gain(rows, same_folds)) + there
-                    lines.append([name, title(arm) + mark, *_ap_and_ap50(rows), compared])
+            lines += [[name, f"**{title(start)}**", *_ap_and_ap50(before), ""], *changed]
     folds = _listed(group.folds)
     return markdown_table(["set", "arm", f"AP (fold {folds} unless said)", "AP50", f"against {title(start)}"], lines)
 
