@@ -61,7 +61,7 @@ def test_the_example_sees_what_the_detector_sees_without_softdet_and_torch(
     found = sorted(
         (Path(each[1]).name, each[2], *map(float, each.groups()[3:]), float(each[3])) for each in told if each
     )
-    assert len(found) == len(told) > 5
+    assert len(found) == len(told) > 2
     detector = load_detector(RunFolder(run).best)
     expected = sorted(
         (record.path.name, detector.card.class_names[label], *box, score)

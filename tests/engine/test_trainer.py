@@ -106,7 +106,8 @@ def test_two_processes_train_and_test_as_one(squares: Path, tiny_run: Path, tmp_
         assert one.keys() == both.keys()
         for name, value in one.items():
             if name != "health" and value:
-                assert float(both[name]) == pytest.approx(float(value), rel=2e-3, abs=1e-6), name
+                # The correlation of too few boxes is nan.
+                assert float(both[name]) == pytest.approx(float(value), rel=2e-3, abs=1e-6, nan_ok=True), name
 
 
 def test_gradients_are_clipped_together(tiny_config: Callable[..., Config], tmp_path: Path) -> None:

@@ -91,9 +91,13 @@ def test_a_real_model_detects_the_same_alone_and_in_a_batch(tiny_run: Path, squa
     whole = infer(detector.model, detector.card, records, device=CPU, batch_size=len(records))
     single = infer(detector.model, detector.card, records, device=CPU, batch_size=1)
     for (_, one), (_, other) in zip(whole, single, strict=True):
-        assert len(one) > 0
-        torch.testing.assert_close(one.boxes, other.boxes, atol=1e-3, rtol=1e-4)
-        torch.testing.assert_close(one.scores, other.scores, atol=1e-5, rtol=1e-4)
+        assert len(one) == len(other) > 0
+        # Another batch size may sum in another order, and scores that nearly tie then change places.
+        far = torch.cdist(one.boxes, other.boxes) + 1000 * (one.labels[:, None] != other.labels)
+        same = far.argmin(1)
+        assert len(same.unique()) == len(one)
+        torch.testing.assert_close(one.boxes, other.boxes[same], atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(one.scores, other.scores[same], atol=1e-5, rtol=1e-4)
 
 
 def test_results_are_as_coco_writes_them() -> None:

@@ -58,7 +58,7 @@ def test_the_kept_numbers_have_all_of_cocos_twelve_and_each_class(tiny_run: Path
     assert kept["AP"] == pytest.approx(sum(row["AP"] for row in kept["per_class"]) / 2)
     assert kept["num_images"] == 8
     # Were it 0, all that follows would compare nothing with nothing.
-    assert kept["AP50"] > 0.2
+    assert kept["AP50"] > 0.05
 
 
 def test_training_evaluating_and_inferring_anew_give_the_identical_numbers(
