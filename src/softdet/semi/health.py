@@ -18,8 +18,8 @@ State = Literal["warming up", "healthy", "starving", "exploding", "collapsed"]
 
 # Parts of the labeled density; of the labeled losses after the burn-in.
 _STARVING, _EXPLODING, MAX_LOSS_RATIO = 0.1, 3.0, 10.0
-# Of the best AP: half of it, unless it is so small that this is chance; or three quarters where that is ten points,
-# three to five standard deviations of a set with fifty validation images.
+# Of the best AP: half of it, unless it is so small that this is chance; or three quarters if also ten points are lost:
+# bootstraps over 50 to 67 validation images have standard deviations of about two points.
 _HALF, _MIN_BEST_AP, _THREE_QUARTERS, _POINTS = 0.5, 0.05, 0.75, 0.1
 # A state is left a little later than it's entered, so that a number on the border doesn't toggle it.
 _SLACK = 1.25
