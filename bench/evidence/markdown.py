@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
-from evidence.results import ALL_LABELS, CONTROL, TUNED, Results, digest_of, gain, on_folds_of, share
+from evidence.results import ALL_LABELS, CONTROL, TUNED, Results, digest_of, gain, on_folds_of, pooled_gain, share
 from evidence.rows import Row
 from evidence.table import Group, Job
 from softdet.errors import DataError
@@ -189,6 +189,12 @@ def _share_table(results: Results, sets: Sequence[str]) -> str:
     )
     notes = [f"The gap is under 3 AP on {', '.join(small)}: its shares say little."] if small else []
     notes += [f"Tuned Soft Teacher is below its control on {', '.join(below)}."] if below else []
+    if pooled := pooled_gain(results):
+        notes.append(
+            f"Tuned Soft Teacher against its control, over all pairs of runs of one set, fold and seed: "
+            f"{_signed(pooled['mean'])} (standard error {100 * pooled['standard_error']:.1f}), ahead in "
+            f"{pooled['ahead']} of {pooled['pairs']}."
+        )
     return "\n\n".join([table, *notes])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
@@ -90,6 +91,30 @@ def gain(rows: Sequence[Row], before: Sequence[Row]) -> float | None:
     return fmean(row.AP - other.AP for row, other in zip(rows, before, strict=True))
 
 
+def pooled_gain(results: Results, arm: str = TUNED) -> dict[str, float] | None:
+    """What an arm gains over the control over all sets and reported folds at once: one run says little, many say more.
+
+    Returns:
+        `mean` of the differences in AP between runs of the same set, fold and seed, `standard_error` of that mean, how
+        many `pairs` there are and in how many the arm is `ahead`; None for fewer than two pairs.
+    """
+    differences = [
+        row.AP - before.AP
+        for name in results.table.sets
+        for row in results.reported(name, arm)
+        for before in results.reported(name, CONTROL)
+        if (row.fold, row.seed) == (before.fold, before.seed)
+    ]
+    if len(differences) < 2:
+        return None
+    return {
+        "mean": fmean(differences),
+        "standard_error": stdev(differences) / math.sqrt(len(differences)),
+        "pairs": len(differences),
+        "ahead": sum(difference > 0 for difference in differences),
+    }
+
+
 def summarize(results: Results, set_name: str, arm: str) -> dict[str, Any]:
     """An arm on a set: means over the reported folds, and every run.
 
@@ -132,6 +157,7 @@ def to_json(results: Results) -> dict[str, Any]:
         "sets": sets,
         "share_mean": _mean(list(shares.values())),
         "share_mean_over": list(shares),
+        "gain": {name: _rounded(value) for name, value in (pooled_gain(results) or {}).items()},
         "ablations": _changes(results, "ablation"),
         "control_checks": _changes(results, "control"),
         "search": _changes(results, "search"),

@@ -36,6 +36,7 @@ def test_the_tables_show_the_numbers_in_percent() -> None:
     assert "| drawn | +20.0 | -25% | 75% | 75% |" in text
     assert "| mean |  | **-25%** (drawn) | **75%** (drawn) | **75%** (drawn) |" in text
     assert "below its control" not in text
+    assert "one set, fold and seed: +15.0 (standard error 0.0), ahead in 2 of 2." in text
     lines = changes_table(results, "control").splitlines()
     assert lines[2:] == [
         "| drawn | **supervised control** | 90.0 | 120.0 |  |",

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from bench_tables import full_rows, make_row, make_table
 
-from evidence.results import collect, gain, share, summarize, to_json
+from evidence.results import collect, gain, pooled_gain, share, summarize, to_json
 
 
 def test_means_shares_and_gains_are_those_worked_out_by_hand() -> None:
@@ -42,6 +42,21 @@ def test_means_shares_and_gains_are_those_worked_out_by_hand() -> None:
     assert changes["threshold_0.5"]["AP_gain"] == 0
     assert content["control_checks"]["drawn"]["supervised_long"]["AP_gain"] == pytest.approx(0.02)
     json.dumps(content)
+
+
+def test_one_gain_over_all_pairs_of_runs() -> None:
+    table = make_table()
+    gains = {2: 0.03, 3: -0.01}
+    rows = [make_row(table, "supervised", fold, 0.3) for fold in gains]
+    rows += [make_row(table, "soft_teacher", fold, 0.3 + gained) for fold, gained in gains.items()]
+    rows += [make_row(table, "supervised", 1, 0.1), make_row(table, "soft_teacher", 1, 0.9)]
+    # Without the tuning fold; .03 and -.01 lie .02 from their mean, sd .02 * sqrt(2), over sqrt(2) runs.
+    expected = {"mean": 0.01, "standard_error": 0.02, "pairs": 2, "ahead": 1}
+    assert pooled_gain(collect(table, rows)) == pytest.approx(expected)
+    # A second seed of the control alone is no pair.
+    more = [*rows, make_row(table, "supervised", 2, 0.0, seed=99)]
+    assert pooled_gain(collect(table, more)) == pytest.approx(expected)
+    assert pooled_gain(collect(table, rows[:3])) is None
 
 
 @pytest.mark.parametrize("missing", [("supervised", 2), ("soft_teacher", 3), ("all_labels", 3)])
