@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from softdet.engine.checkpoint import load_checkpoint, save_checkpoint
+import softdet
+from softdet.engine.checkpoint import load_checkpoint, misfit, save_checkpoint
 from softdet.errors import RunError
 
 STATE: dict[str, Any] = {"step": 7, "name": "a", "nested": {"ap": -1.0, "weights": torch.arange(6.0)}}
@@ -19,7 +20,7 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "checkpoint.pt", STATE)
     found = load_checkpoint(tmp_path / "checkpoint.pt")
     assert torch.equal(found["nested"].pop("weights"), STATE["nested"]["weights"])
-    assert found == {"step": 7, "name": "a", "nested": {"ap": -1.0}}
+    assert found == {"step": 7, "name": "a", "nested": {"ap": -1.0}, "version": softdet.__version__}
 
 
 def test_a_write_that_breaks_keeps_the_checkpoint_before(tmp_path: Path) -> None:
@@ -66,3 +67,17 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(RunError, match="can't be read as a checkpoint"):
         load_checkpoint(tmp_path / "checkpoint.pt")
     assert not (tmp_path / "was_run").exists()
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("0.0.9", f"softdet 0.0.9 wrote it, this is {softdet.__version__}. Finish it with the version that"),
+        (softdet.__version__, "config.yaml changed since it was written? Undo that, or start a new run."),
+        (None, "config.yaml changed since it was written? Undo that, or start a new run."),
+    ],
+)
+def test_what_does_not_fit_the_run_is_told_with_the_likely_reason(version: str | None, said: str) -> None:
+    error = misfit(Path("run/checkpoint.pt"), {"version": version}, KeyError("monitor"))
+    assert str(error).startswith("run/checkpoint.pt doesn't fit the run (KeyError: 'monitor'). ")
+    assert said in str(error)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from softdet.engine.checkpoint import load_checkpoint, save_checkpoint
+from softdet.engine.checkpoint import load_checkpoint, misfit, save_checkpoint
 from softdet.engine.evaluator import Evaluator
 from softdet.engine.gradients import Gradients
 from softdet.engine.loggers import Loggers
@@ -20,7 +20,6 @@ from softdet.engine.protocols import Method, Monitor, Pool
 from softdet.engine.stopping import StopRequest
 from softdet.engine.train_state import Intervals, TrainState
 from softdet.engine.update import Update
-from softdet.errors import RunError
 from softdet.ops.distributed import gather_lists, sum_over_ranks, world_size
 from softdet.structures import AugmentedBatch, TrainBatch
 
@@ -251,11 +250,7 @@ class Trainer:
         try:
             self._load(state)
         except (RuntimeError, ValueError, LookupError, TypeError) as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            raise RunError(
-                f"{self.checkpoint} doesn't fit the run ({reason}). Was the architecture, the classes or the method in "
-                "its config.yaml changed since it was written? Undo that, or start a new run."
-            ) from error
+            raise misfit(self.checkpoint, state, error) from error
 
     def start_from(self, path: Path) -> None:
         """Begin where another arm of the same student and schedule kept its state, and save that as this run's own.
