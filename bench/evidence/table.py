@@ -49,12 +49,13 @@ class DataSet(_Part):
 class Arm(_Part):
     """What one arm changes: keys that it sets, keys that it multiplies, and whether it has the tuned setting.
 
-    It runs on the group's folds unless it names its own.
+    It runs on the group's sets and folds unless it names its own.
     """
 
     change: Settings = {}
     times: dict[str, float] = {}
     tuned: bool = True
+    sets: tuple[str, ...] | None = None
     folds: tuple[int, ...] | None = None
 
 
@@ -76,8 +77,12 @@ class ArmGroup(_Part):
 
     def folds_of(self, arm: str) -> tuple[int, ...]:
         """The folds that one of the arms runs on."""
-        own = self.arms[arm].folds
-        return self.folds if own is None else own
+        return self.arms[arm].folds or self.folds
+
+    def runs_on(self, arm: str, set_name: str, fold: int) -> bool:
+        """Whether one of the arms runs on a fold of a set."""
+        sets = self.arms[arm].sets or self.sets
+        return (sets is None or set_name in sets) and fold in self.folds_of(arm)
 
 
 class Table(_Part):
@@ -123,17 +128,18 @@ def load_table(path: Path) -> Table:
     names = [name for group in table.groups.values() for name in group.arms]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"{path}: these arms stand in several groups: {doubled}. Rows are told apart by the name.")
-    unknown = {name for group in table.groups.values() for name in group.sets or ()} - table.sets.keys()
-    if unknown:
-        raise ConfigError(f"{path}: groups name the sets {sorted(unknown)}; there are {list(table.sets)}")
+    groups = table.groups.values()
+    named = [group.sets for group in groups] + [arm.sets for group in groups for arm in group.arms.values()]
+    if unknown := {name for sets in named for name in sets or ()} - table.sets.keys():
+        raise ConfigError(f"{path}: groups or arms name the sets {sorted(unknown)}; there are {list(table.sets)}")
     for group_name, group in table.groups.items():
         if group_name != "main" and group.against not in names:
             raise ConfigError(f"{path}: {group_name} is against {group.against}, which is none of its arms: {names}")
     for part in (table.every_tuned, *(data_set.tuned for data_set in table.sets.values())):
         if shared := [key for key in part if not key.startswith("soft_teacher.")]:
             raise ConfigError(f"{path}: {shared} under tuned; what the control has too goes under settings")
-    if unknown := table.neutral.keys() - set(keys()):
-        raise ConfigError(f"{path}: neutral names {sorted(unknown)}, and there are no such keys")
+    if unused := table.neutral.keys() - set(keys()):
+        raise ConfigError(f"{path}: neutral names {sorted(unused)}, and there are no such keys")
     for job in jobs_of(table):
         if resolve(table, job).params.iterations is None:
             raise ConfigError(f"{path}: {job} has no params.iterations; the steps of a run must not depend on its data")
@@ -150,17 +156,16 @@ def jobs_of(table: Table, seed: int | None = None) -> Iterator[Job]:
     """
     first = table.seed if seed is None else seed
     for group in table.groups.values():
-        for set_name in group.sets or table.sets:
+        for set_name in table.sets:
             for fold in sorted({fold for arm in group.arms for fold in group.folds_of(arm)}):
                 for arm in group.arms:
-                    if fold in group.folds_of(arm):
+                    if group.runs_on(arm, set_name, fold):
                         yield Job(set_name, arm, fold, first + fold - 1)
 
 
 def arms_on(table: Table, set_name: str, fold: int) -> list[str]:
     """The arms that run on a fold of a set."""
-    groups = [group for group in table.groups.values() if set_name in (group.sets or table.sets)]
-    return [arm for group in groups for arm in group.arms if fold in group.folds_of(arm)]
+    return [arm for group in table.groups.values() for arm in group.arms if group.runs_on(arm, set_name, fold)]
 
 
 def group_of(table: Table, arm: str) -> Group | None:

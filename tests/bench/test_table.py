@@ -77,6 +77,18 @@ def test_an_arm_may_run_on_folds_of_its_own() -> None:
     assert line.startswith("| drawn | supervised long (folds 1, 2) | 31.5 |"), line
 
 
+def test_an_arm_may_run_on_sets_of_its_own() -> None:
+    shipped = yaml.safe_load(TABLE)
+    sets = dict.fromkeys(("drawn", "other"), shipped["sets"]["drawn"])
+    shipped["groups"]["ablation"]["arms"]["threshold_0.7"]["sets"] = ["other"]
+    table = make_table(groups=shipped["groups"], sets=sets)
+    jobs = [(job.set, job.fold) for job in jobs_of(table) if job.arm == "threshold_0.7"]
+    assert jobs == [("other", 2), ("other", 3)]
+    assert {job.set for job in jobs_of(table) if job.arm == "threshold_0.5"} == {"drawn", "other"}
+    rows = [make_row(table, "threshold_0.7", fold, 0.4, set=name) for name in sets for fold in (2, 3)]
+    assert [key for key in collect(table, rows).rows if key[1] == "threshold_0.7"] == [("other", "threshold_0.7")]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -87,6 +99,7 @@ def test_an_arm_may_run_on_folds_of_its_own() -> None:
         ({"seeed": 1}, "seeed"),
         ({"groups": {"main": {"folds": [1], "arms": {"a": {}}}, "search": {"folds": [1], "arms": {}}}}, "none of its"),
         ({"groups": {"main": {"folds": [1], "sets": ["none"], "arms": {"a": {}}}}}, "['none']"),
+        ({"groups": {"main": {"folds": [1], "arms": {"a": {"sets": ["none"]}}}}}, "['none']"),
         (
             {"groups": {name: {"folds": [1], "arms": {"a": {}}} for name in ("main", "control")}},
             "several groups: ['a']",
