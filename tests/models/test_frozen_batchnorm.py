@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from timm.layers import BatchNormAct2d
@@ -54,3 +56,15 @@ def test_no_features_are_kept_for_the_backward_pass() -> None:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         frozen(torch.rand(2, 5, 4, 3, requires_grad=True))
     assert max(kept) == 5
+
+
+def test_loaded_weights_are_those_that_it_works_with() -> None:
+    norm = make_norm(nn.BatchNorm2d)
+    frozen = nn.Sequential(FrozenBatchNorm(nn.BatchNorm2d(5)))
+    features = torch.randn(2, 5, 4, 3)
+    assert not torch.allclose(frozen(features), norm(features))
+    weights = {f"0.{name}": tensor for name, tensor in norm.state_dict().items() if name != "num_batches_tracked"}
+    assert frozen.state_dict().keys() == weights.keys()
+    frozen.load_state_dict(weights)
+    torch.testing.assert_close(frozen(features), norm(features))
+    torch.testing.assert_close(copy.deepcopy(frozen)(features), norm(features))
