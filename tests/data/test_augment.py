@@ -6,10 +6,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from softdet.data.augment import Augmenter, Branch, Policy, draw, project
+from softdet.data.augment import Augmenter, Branch, Policy, draw
+from softdet.data.augment import project as project_all
 from softdet.data.colour import GREY
 from softdet.ops.affine import compose, invert, transform_boxes
-from softdet.structures import AugmentedBatch, LabeledBatch, Targets, TrainBatch, UnlabeledBatch, View
+from softdet.structures import (
+    AugmentedBatch,
+    LabeledBatch,
+    TargetBatch,
+    Targets,
+    TrainBatch,
+    UnlabeledBatch,
+    View,
+)
 
 SIZE, STORED = (80, 96), (100, 120)
 PLAIN = Policy(flip=0.0)
@@ -74,6 +83,11 @@ def random_map(rng: np.random.Generator) -> Tensor:
     return torch.tensor([[flip * scale, 0, x], [0, scale, y], [0, 0, 1]], dtype=torch.float32)
 
 
+def project(targets: Targets, matrix: Tensor, size: tuple[int, int]) -> Targets:
+    (moved,) = project_all(TargetBatch.of([targets]), matrix[None], size).split()
+    return moved
+
+
 def assert_same(first: Targets, second: Targets) -> None:
     torch.testing.assert_close(first.boxes, second.boxes, atol=1e-3, rtol=0)
     torch.testing.assert_close(first.ignored, second.ignored, atol=1e-3, rtol=0)
@@ -123,6 +137,25 @@ def test_what_is_out_of_sight_is_gone_and_slivers_are_ignored() -> None:
     assert moved.boxes.tolist() == [[20, 20, 40, 40]]
     assert moved.labels.tolist() == [2]
     assert moved.ignored.tolist() == [[0, 0, 5, 5], [10, 10, 10.5, 50]]
+
+
+def test_each_image_of_a_batch_is_projected_by_its_own_map() -> None:
+    rng = np.random.default_rng(2)
+    shift = torch.tensor([[1.0, 0, 50], [0, 1, 0], [0, 0, 1]])
+    every = [
+        random_targets(0),
+        Targets.empty(),
+        targets((0.0, 10, 100, 50), ignored=((5, 5, 9, 9),)),
+        random_targets(3),
+    ]
+    matrices = torch.stack([random_map(rng), torch.eye(3), shift, shift])
+    together = project_all(TargetBatch.of(every), matrices, SIZE).split()
+    assert 0 < len(together[3]) < 20, "some are shifted out of sight"
+    for each, alone, matrix in zip(together, every, matrices, strict=True):
+        expected = project(alone, matrix, SIZE)
+        assert torch.equal(each.boxes, expected.boxes)
+        assert torch.equal(each.labels, expected.labels)
+        assert torch.equal(each.ignored, expected.ignored)
 
 
 def test_nothing_projects_to_nothing() -> None:

@@ -19,7 +19,7 @@ def test_a_picture_is_half_of_each_and_an_image_with_itself_is_itself() -> None:
 
 def test_targets_are_those_of_both_once() -> None:
     one, other = (Targets(torch.rand(n, 4), torch.arange(n), torch.rand(n + 1, 4)) for n in (2, 3))
-    both, alone = mix_targets([one, other], [other, other])
+    both, alone = mix_targets([one, other], [other, None])
     assert torch.equal(both.boxes, torch.cat([one.boxes, other.boxes]))
     assert both.labels.tolist() == [0, 1, 0, 1, 2]
     assert len(both.ignored) == 7

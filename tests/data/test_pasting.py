@@ -5,7 +5,7 @@ import torch
 
 from softdet.data.augment import Augmenter, Policy
 from softdet.data.pasting import covered_share, cut_out, hide, mask_of, patches_around
-from softdet.structures import LabeledBatch, Targets, TrainBatch
+from softdet.structures import LabeledBatch, TargetBatch, Targets, TrainBatch
 
 BOXES = torch.tensor([[10.0, 20, 30, 60], [50, 50, 60, 70]])
 NO_MARGIN = torch.zeros(4)
@@ -29,15 +29,23 @@ def test_the_mask_holds_the_pixels_of_all_patches() -> None:
 def test_the_covered_share_is_that_of_all_patches_together() -> None:
     mask = mask_of(torch.tensor([[0.0, 0, 5, 10], [5, 0, 10, 10], [20, 0, 30, 5]]), (40, 40))
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 20], [20, 0, 30, 10], [30, 30, 40, 40], [-10, 0, 10, 10]])
-    assert covered_share(boxes, mask).tolist() == [1, 0.5, 0.5, 0, 1]
-    assert covered_share(torch.tensor([[50.0, 50, 60, 60]]), mask).tolist() == [0], "nothing of it is in the image"
+    assert covered_share(boxes, mask[None], torch.zeros(5, dtype=torch.int64)).tolist() == [1, 0.5, 0.5, 0, 1]
+    assert covered_share(torch.tensor([[50.0, 50, 60, 60]]), mask[None], torch.tensor([0])).tolist() == [0], "outside"
+    masks = torch.stack([mask, ~mask, torch.zeros_like(mask)])
+    assert covered_share(boxes, masks, torch.tensor([0, 1, 1, 2, 1])).tolist() == [1, 0.5, 0.5, 0, 0]
+    assert covered_share(boxes[:3], masks, torch.arange(3)[:, None]).tolist() == [
+        [1, 0.5, 0.5],
+        [0, 0.5, 0.5],
+        [0, 0, 0],
+    ]
 
 
 def test_a_box_that_is_hidden_is_ignored_and_one_that_is_seen_stays_whole() -> None:
     targets = Targets(BOXES, torch.tensor([3, 4]), torch.tensor([[0.0, 0, 5, 5]]))
 
     def left(*patches: list[float]) -> Targets:
-        return hide(targets, mask_of(torch.tensor(patches).view(-1, 4), (90, 80)))
+        (seen,) = hide(TargetBatch.of([targets]), mask_of(torch.tensor(patches).view(-1, 4), (90, 80))[None]).split()
+        return seen
 
     covered = left([10.0, 20, 30, 50])  # three quarters of the first
     assert covered.labels.tolist() == [4]

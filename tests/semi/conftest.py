@@ -20,6 +20,7 @@ from softdet.structures import (
     DenseOutput,
     LabeledBatch,
     StepOutput,
+    TargetBatch,
     Targets,
     TrainBatch,
     UnlabeledBatch,
@@ -119,7 +120,7 @@ def trained_weights(
     """A model whose heads have learned the squares of the first unlabeled images; the rest of it is random."""
     model, weak = make_model(0).eval(), make_batch(8).weak
     truth = [unlabeled_image(0, number)[1] for number in range(8)]
-    targets = [project(target, matrix, weak.size) for target, matrix in zip(truth, weak.matrices, strict=True)]
+    targets = project(TargetBatch.of(truth), weak.matrices, weak.size).split()
     assignment = assign(model.anchors_at(weak.size), targets, allow_low_quality=True)
     with torch.no_grad():
         levels = model._features(weak.images)

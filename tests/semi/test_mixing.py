@@ -167,7 +167,7 @@ def test_where_patches_hide_all_nothing_is_believed_but_a_true_box(make_method, 
     mixture = mix(replace(batch, margins=MARGINS), batch.strong.images, mixup=False)
     logits = torch.randn(4, len(anchors), 3)
     beliefs, known = _beliefs(mixture, logits, anchors)
-    hidden = torch.stack([covered_share(anchors, mask) for mask in mixture.masks]) > 0.5
+    hidden = covered_share(anchors, mixture.masks, torch.arange(len(mixture.masks))[:, None]) > 0.5
     assert hidden[2].any()
     assert not hidden[[1, 3]].any()
     is_true = beliefs.sigmoid().amax(-1) == 1

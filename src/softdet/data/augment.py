@@ -18,7 +18,7 @@ from softdet.data.mixup import mix_images, mix_targets, neighbours
 from softdet.data.pasting import MAX_MARGIN, cut_out, hide, mask_of, patches_around
 from softdet.ops.affine import transform_boxes, warp
 from softdet.ops.boxes import visible_share
-from softdet.structures import AugmentedBatch, LabeledBatch, StoredBatch, Targets, TrainBatch, View
+from softdet.structures import AugmentedBatch, LabeledBatch, StoredBatch, TargetBatch, Targets, TrainBatch, View
 
 Branch = Literal["labeled", "weak", "strong"]
 _BRANCH_NUMBER: dict[Branch, int] = {"labeled": 1, "weak": 2, "strong": 3}
@@ -95,19 +95,20 @@ class Augmenter:
     def _labeled_view(self, batch: LabeledBatch, step: int) -> tuple[View, tuple[Targets, ...]]:
         draws = self._draw(batch, self.labeled, "labeled", step)
         view = self._view(batch, self.labeled, draws)
-        targets = [project(*pair, self.size) for pair in zip(batch.targets, view.matrices, strict=True)]
-        pastes = torch.tensor([each.margins is not None for each in draws])
-        others = neighbours(batch.positions, pastes | torch.tensor([each.mixes for each in draws]), batch.readable)
-        shown, beside = list(targets), [targets[other] for other in others]
-        masks: dict[int, Tensor] = {}
-        for row, other in enumerate(others):
-            margins = draws[row].margins
-            if margins is not None and other != row:
-                patches = patches_around(targets[other].boxes, view.images.new_tensor(margins))
-                masks[row] = mask_of(patches, self.size)
-                shown[row], beside[row] = hide(targets[row], masks[row]), cut_out(targets[other], patches)
-        mixed = View(_mixed(view.images, others, masks), view.matrices, _mixed(view.clean, others, masks))
-        return mixed, tuple(mix_targets(shown, beside))
+        everything = project(TargetBatch.of(batch.targets), view.matrices, self.size)
+        targets = everything.split()
+        asked = torch.tensor([each.mixes or each.margins is not None for each in draws])
+        others = neighbours(batch.positions, asked, batch.readable)
+        beside = [None if other == row else targets[other] for row, other in enumerate(others)]
+        masks = torch.zeros(len(targets), *self.size, dtype=torch.bool, device=view.images.device)
+        pasted = [row for row, theirs in enumerate(beside) if theirs is not None and draws[row].margins is not None]
+        for row in pasted:
+            patches = patches_around(targets[others[row]].boxes, view.images.new_tensor(draws[row].margins))
+            masks[row] = mask_of(patches, self.size)
+            beside[row] = cut_out(targets[others[row]], patches)
+        images, clean = (_mixed(each, others, pasted, masks) for each in (view.images, view.clean))
+        shown = hide(everything, masks).split() if pasted else targets
+        return View(images, view.matrices, clean), tuple(mix_targets(shown, beside))
 
     def _draw(self, batch: StoredBatch, policy: Policy, branch: Branch, step: int) -> list[Draw]:
         stored_height, stored_width = batch.images.shape[-2:]
@@ -203,13 +204,13 @@ def draw(
     return Draw(matrix, colour, erasures, mixes, margins if pastes else None)
 
 
-def _mixed(images: Tensor, others: list[int], masks: dict[int, Tensor]) -> Tensor:
-    """Each image with its other at half strength, or with what of it the image's mask lets through."""
+def _mixed(images: Tensor, others: list[int], pasted: list[int], masks: Tensor) -> Tensor:
+    """Each image with its other at half strength, or with what of it is pasted where the image's mask is."""
     if others == list(range(len(images))):
         return images
     mixed = mix_images(images, images[others])
-    for row, mask in masks.items():
-        mixed[row] = torch.where(mask, images[others[row]], images[row])
+    for row in pasted:
+        mixed[row] = torch.where(masks[row], images[others[row]], images[row])
     return mixed
 
 
@@ -232,24 +233,31 @@ def _about(x: float, y: float, angle: float, shear_x: float, shear_y: float) -> 
     return matrix
 
 
-def project(targets: Targets, matrix: Tensor, size: tuple[int, int]) -> Targets:
-    """Move targets into another view.
+def project(targets: TargetBatch, matrices: Tensor, size: tuple[int, int]) -> TargetBatch:
+    """Move targets into other views.
 
     Args:
-        targets: in pixels of the view that `matrix` starts from.
-        matrix: (3, 3).
-        size: rows and columns of the view that it leads to.
+        targets: of B images, in pixels of the views that `matrices` start from.
+        matrices: (B, 3, 3).
+        size: rows and columns of the views that they lead to.
 
     Returns:
-        Targets clipped to that view. Boxes of which less than 30% is visible, or less than a pixel, become ignored.
+        Targets clipped to these views. Boxes of which less than 30% is visible, or less than a pixel, become ignored.
     """
-    moved = transform_boxes(targets.boxes, matrix)
+    moved = transform_boxes(targets.boxes, matrices[targets.image])
     clipped = clip_boxes_to_image(moved, size)
     sides = clipped[:, 2:] - clipped[:, :2]
-    taught = (visible_share(moved, size) >= MIN_VISIBLE_SHARE) & (sides >= _MIN_SIDE).all(1)
-    ignored = torch.cat([clip_boxes_to_image(transform_boxes(targets.ignored, matrix), size), clipped[~taught]])
-    return Targets(clipped[taught], targets.labels[taught], ignored[_has_area(ignored)])
-
-
-def _has_area(boxes: Tensor) -> Tensor:
-    return (boxes[:, 2:] > boxes[:, :2]).all(1)
+    is_taught = (visible_share(moved, size) >= MIN_VISIBLE_SHARE) & (sides >= _MIN_SIDE).all(1)
+    taught, lost = is_taught.nonzero().squeeze(1), (~is_taught).nonzero().squeeze(1)
+    regions = clip_boxes_to_image(transform_boxes(targets.ignored, matrices[targets.ignored_image]), size)
+    ignored = torch.cat([regions, clipped[lost]])
+    whose = torch.cat([targets.ignored_image, targets.image[lost]])
+    visible = (ignored[:, 2:] > ignored[:, :2]).all(1).nonzero().squeeze(1)
+    return TargetBatch(
+        clipped[taught],
+        targets.labels[taught],
+        targets.image[taught],
+        ignored[visible],
+        whose[visible],
+        targets.num_images,
+    )

@@ -19,11 +19,11 @@ def mix_images(images: Tensor, others: Tensor) -> Tensor:
     return (images + others) / 2
 
 
-def mix_targets(targets: Sequence[Targets], others: Sequence[Targets]) -> list[Targets]:
-    """The boxes and ignored regions of each image and its other, once where that is itself."""
+def mix_targets(targets: Sequence[Targets], others: Sequence[Targets | None]) -> list[Targets]:
+    """The boxes and ignored regions of each image and its other; its own alone where that is None."""
     return [
         mine
-        if theirs is mine
+        if theirs is None
         else Targets(
             torch.cat([mine.boxes, theirs.boxes]),
             torch.cat([mine.labels, theirs.labels]),
@@ -44,9 +44,7 @@ def neighbours(positions: Tensor, asked: Tensor, readable: Tensor) -> list[int]:
     Returns:
         B rows of the micro-batch. Law: micro-batches that hold whole pairs have the neighbours of the whole batch.
     """
-    row_of = {position: row for row, position in enumerate(positions.tolist())}
-    rows = []
-    for row, position in enumerate(positions.tolist()):
-        other = row_of.get(position ^ 1, row)
-        rows.append(other if asked[row] and readable[row] and readable[other] else row)
-    return rows
+    places, can_be, wanted = positions.tolist(), readable.tolist(), asked.tolist()
+    row_of = {place: row for row, place in enumerate(places)}
+    beside = [row_of.get(place ^ 1, row) for row, place in enumerate(places)]
+    return [other if wanted[row] and can_be[row] and can_be[other] else row for row, other in enumerate(beside)]

@@ -6,11 +6,13 @@ its box by random margins: its border would else be the object's, and easy to fi
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from softdet.structures import Targets
+from softdet.structures import TargetBatch, Targets
 
 # The largest margin on each side, in parts of the box's side.
 MAX_MARGIN = 0.6
@@ -49,30 +51,42 @@ def mask_of(patches: Tensor, size: tuple[int, int]) -> Tensor:
     return (in_rows.T.float() @ in_columns.float()) > 0
 
 
-def covered_share(boxes: Tensor, mask: Tensor) -> Tensor:
+def covered_share(boxes: Tensor, masks: Tensor, image: Tensor) -> Tensor:
     """How much of each box the patches hide, all of them together.
 
     Args:
         boxes: (N, 4) xyxy.
-        mask: (H, W) bool, from `mask_of`.
+        masks: (B, H, W) bool, from `mask_of`.
+        image: (N,) int64, in which image each box lies, or (B, 1), in which images all of them do.
 
     Returns:
-        (N,) in [0, 1], of the pixels of a box that are in the image; 0 where there is none.
+        (N,) or (B, N) in [0, 1], of the pixels of a box that are in the image; 0 where there is none.
     """
-    height, width = mask.shape
+    height, width = masks.shape[1:]
     # Sums over all pixels above and to the left of a corner.
-    sums = pad(mask.float(), (1, 0, 1, 0)).cumsum(0).cumsum(1)
-    x1, x2 = (boxes[:, side].round().long().clamp(0, width) for side in (0, 2))
-    y1, y2 = (boxes[:, side].round().long().clamp(0, height) for side in (1, 3))
-    hidden = sums[y2, x2] - sums[y1, x2] - sums[y2, x1] + sums[y1, x1]
+    sums = pad(masks.float(), (1, 0, 1, 0)).cumsum(1).cumsum(2)
+    x1, y1, x2, y2 = boxes.round().long().clamp(min=0).minimum(boxes.new_tensor([width, height] * 2).long()).unbind(1)
+    hidden = sums[image, y2, x2] - sums[image, y1, x2] - sums[image, y2, x1] + sums[image, y1, x1]
     return hidden / ((x2 - x1) * (y2 - y1)).clamp(min=1)
 
 
-def hide(targets: Targets, mask: Tensor) -> Targets:
-    """What is left of targets behind patches: boxes of which less than 30% is visible become ignored."""
-    covered = covered_share(targets.boxes, mask) > _MOST_COVERED
-    ignored = torch.cat([targets.ignored, targets.boxes[covered]])
-    return Targets(targets.boxes[~covered], targets.labels[~covered], ignored)
+def hide(targets: TargetBatch, masks: Tensor) -> TargetBatch:
+    """What is left of targets behind patches: boxes of which less than 30% is visible become ignored.
+
+    Args:
+        targets: of B images.
+        masks: (B, H, W) bool, from `mask_of`.
+    """
+    covered = covered_share(targets.boxes, masks, targets.image) > _MOST_COVERED
+    seen, hidden = (~covered).nonzero().squeeze(1), covered.nonzero().squeeze(1)
+    return replace(
+        targets,
+        boxes=targets.boxes[seen],
+        labels=targets.labels[seen],
+        image=targets.image[seen],
+        ignored=torch.cat([targets.ignored, targets.boxes[hidden]]),
+        ignored_image=torch.cat([targets.ignored_image, targets.image[hidden]]),
+    )
 
 
 def cut_out(targets: Targets, patches: Tensor) -> Targets:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -48,19 +49,18 @@ def assign(anchors: Tensor, targets: Sequence[Targets], *, allow_low_quality: bo
         targets: one per image, in pixels of the view that the anchors belong to.
         allow_low_quality: see `ops.matching.match`.
     """
-    labels, deltas = [], []
-    for target in targets:
-        matched = match(anchors, target.boxes, allow_low_quality=allow_low_quality)
-        positive = matched >= 0
-        label = matched.clone()
-        label[positive] = target.labels[matched[positive]]
-        if len(target.ignored):
-            near = box_iou(anchors, target.ignored) >= NEGATIVE_IOU
-            inside = intersection_over_first(anchors, target.ignored) >= _IGNORED_SHARE
-            label[(near | inside).any(1) & (label == BACKGROUND)] = IGNORED
-        labels.append(label)
-        deltas.append(encode(target.boxes[matched[positive]], anchors[positive]))
-    return Assignment(torch.stack(labels), torch.cat(deltas))
+    matched = torch.stack([match(anchors, each.boxes, allow_low_quality=allow_low_quality) for each in targets])
+    image, anchor = (matched >= 0).nonzero(as_tuple=True)
+    # Each image's first box among the boxes of all.
+    first = torch.tensor([0, *accumulate(map(len, targets))], device=anchors.device)
+    box = first[image] + matched[image, anchor]
+    labels = matched.index_put((image, anchor), torch.cat([each.labels for each in targets])[box])
+    for label, each in zip(labels, targets, strict=True):
+        if len(each.ignored):
+            near = box_iou(anchors, each.ignored) >= NEGATIVE_IOU
+            inside = intersection_over_first(anchors, each.ignored) >= _IGNORED_SHARE
+            label.masked_fill_((near | inside).any(1) & (label == BACKGROUND), IGNORED)
+    return Assignment(labels, encode(torch.cat([each.boxes for each in targets])[box], anchors[anchor]))
 
 
 def classification_loss(output: DenseOutput, assignment: Assignment, weights: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ def transform_boxes(boxes: Tensor, matrix: Tensor) -> Tensor:
 
     Args:
         boxes: (N, 4) xyxy.
-        matrix: (3, 3), new = matrix @ old.
+        matrix: (3, 3), new = matrix @ old, or (N, 3, 3), one for each box.
 
     Returns:
         (N, 4) xyxy float32. Laws: the identity changes nothing; for maps without rotation and shear, moving by M1 and
@@ -22,9 +22,10 @@ def transform_boxes(boxes: Tensor, matrix: Tensor) -> Tensor:
     """
     x1, y1, x2, y2 = boxes.float().unbind(-1)
     corners = torch.stack([torch.stack([x1, x2, x2, x1], -1), torch.stack([y1, y1, y2, y2], -1)], -1)  # (N, 4, 2)
-    linear, offset = matrix[:2, :2].float(), matrix[:2, 2].float()
+    # (1 or N, 1, 2) each: where the axes go, and the origin.
+    to_x, to_y, offset = matrix[..., None, :2, :].float().unbind(-1)
     # Written out rather than as a matmul, which autocast would round to bf16.
-    moved = corners[..., 0:1] * linear[:, 0] + corners[..., 1:2] * linear[:, 1] + offset
+    moved = corners[..., 0:1] * to_x + corners[..., 1:2] * to_y + offset
     return torch.cat([moved.amin(1), moved.amax(1)], -1)
 
 

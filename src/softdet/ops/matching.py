@@ -33,5 +33,5 @@ def match(anchors: Tensor, boxes: Tensor, *, allow_low_quality: bool) -> Tensor:
     if allow_low_quality:
         # A box that no anchor touches has best IoU 0, which every other anchor would share.
         is_best_of_a_box = ((iou == iou.max(0).values) & (iou > 0)).any(1)
-        matched[is_best_of_a_box] = best_box[is_best_of_a_box]
+        matched = torch.where(is_best_of_a_box, best_box, matched)
     return matched

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from softdet.data.augment import project
 from softdet.data.mixup import mix_targets
+from softdet.data.pasting import hide
 from softdet.models.criterion import Assignment, assign
 from softdet.models.postprocess import candidates, suppress
 from softdet.ops.affine import compose, invert, keeps_upright
@@ -22,7 +23,7 @@ from softdet.semi.pseudo_labels import PseudoLabels, Verdict, judge
 from softdet.semi.reliability import anchor_uncertainty, background_weights, cluster_uncertainty
 from softdet.semi.teacher import Teacher
 from softdet.semi.thresholds import ScoreThresholds, UncertaintyThreshold
-from softdet.structures import AugmentedBatch, Instances, Targets, View
+from softdet.structures import AugmentedBatch, Instances, TargetBatch, Targets, View
 
 # What the teacher's detections start from, before any pseudo-label threshold.
 MIN_SCORE, NMS_IOU, TOP_K = 0.05, 0.5, 1000
@@ -175,15 +176,14 @@ class Labeler:
         if batch.weak is None or batch.strong is None or batch.unlabeled_readable is None:
             return None
         size = batch.strong.size
-        class_targets, box_targets = [], []
         matrices = compose(batch.strong.matrices, invert(batch.weak.matrices))
-        # The box around a turned box is too large to be learned. Asked of all at once, since a GPU is waited for.
-        turned = (~keeps_upright(matrices)).tolist()
-        for labels, verdict, matrix, turns in zip(pseudo, self.judge(pseudo), matrices, turned, strict=True):
-            confident = labels.targets(verdict.teaches_class, ignored=verdict.is_doubtful)
-            agreed = labels.targets(verdict.teaches_place)
-            class_targets.append(project(confident, matrix, size))
-            box_targets.append(Targets.empty(batch.strong.images.device) if turns else project(agreed, matrix, size))
+        confident, agreed = [], []
+        for labels, verdict, upright in zip(pseudo, self.judge(pseudo), keeps_upright(matrices), strict=True):
+            confident.append(labels.targets(verdict.teaches_class, ignored=verdict.is_doubtful))
+            # The box around a turned box is too large to be learned.
+            agreed.append(labels.targets(verdict.teaches_place & upright))
+        named_boxes, placed_boxes = (project(TargetBatch.of(each), matrices, size) for each in (confident, agreed))
+        class_targets, box_targets = named_boxes.split(), placed_boxes.split()
         statistics = self._count(pseudo, class_targets, box_targets)
         has_boxes = torch.tensor([len(targets) > 0 for targets in class_targets], device=batch.strong.images.device)
         images, beliefs, readable = batch.strong.images, self._beliefs(batch.strong), batch.unlabeled_readable
@@ -195,7 +195,7 @@ class Labeler:
         if mixture is not None:
             # An unreadable partner has no objects to paste; mixed in, its grey would be taken for background.
             images, readable = mixture.images, readable & (batch.labeled_readable[mixture.others] | ~mixture.is_mixed)
-            class_targets, box_targets = mixture.hide(class_targets), mixture.hide(box_targets)
+            class_targets, box_targets = (hide(each, mixture.masks).split() for each in (named_boxes, placed_boxes))
             true_targets = mixture.true
         true = assign(anchors, true_targets, allow_low_quality=True)
         # Low-quality matches are for true boxes only (METHOD, trap 3).

@@ -6,14 +6,13 @@ known for sure, and both are in the step anyway. Or the labeled image's objects 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from softdet.data.mixup import mix_images
-from softdet.data.pasting import covered_share, cut_out, hide, mask_of, patches_around
+from softdet.data.pasting import covered_share, cut_out, mask_of, patches_around
 from softdet.models.criterion import Assignment
 from softdet.ops.matching import IGNORED
 from softdet.structures import AugmentedBatch, Targets
@@ -50,10 +49,6 @@ class Mixture:
     true: list[Targets]
     masks: Tensor
 
-    def hide(self, pseudo: Sequence[Targets]) -> list[Targets]:
-        """The pseudo boxes that are still to be seen."""
-        return list(map(hide, pseudo, self.masks))
-
     def beliefs(self, logits: Tensor, anchors: Tensor, true: Assignment, near_pseudo: Tensor) -> tuple[Tensor, Tensor]:
         """What is believed of the mixture: certainty where a true box is, and nothing else where patches hide all.
 
@@ -67,7 +62,8 @@ class Mixture:
             (B, A, K) logits, and (B, A) bool, False where a partner is seen and has neither box nor background, or a
             patch over a pseudo box: more of that may be seen than the anchor has.
         """
-        hidden = torch.stack([covered_share(anchors, mask) for mask in self.masks]) > _MOSTLY
+        each = torch.arange(len(self.masks), device=self.masks.device)[:, None]
+        hidden = covered_share(anchors, self.masks, each) > _MOSTLY
         settled = torch.where(hidden[..., None], -_SURE, logits)
         shows_partner = hidden | self.is_mixed[:, None]
         doubtful = (shows_partner & (true.labels == IGNORED)) | (hidden & near_pseudo & ~true.positive)
