@@ -165,7 +165,7 @@ def make_method(
             teacher,
             score_thresholds=ScoreThresholds(score_threshold, (1.0, 1.0, 1.0)),
             uncertainty_threshold=UncertaintyThreshold(uncertainty),
-            wants_beliefs=changes.get("class_targets") == "soft",
+            wants_beliefs=changes.get("class_targets") in ("soft", "dense"),
             **LABELER | {name: value for name, value in changes.items() if name not in METHOD},
         )
         options = METHOD | {name: value for name, value in changes.items() if name in METHOD}
