@@ -16,7 +16,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
+from unittest.mock import patch
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -55,6 +56,24 @@ class Operations(TorchDispatchMode):
         super().__init__()
         self.launched: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        """Begin to count. `tolist` doesn't pass the dispatcher."""
+        read = torch.Tensor.tolist
+
+        def tolist(tensor: torch.Tensor) -> Any:
+            self.waits[_asker()] += 1
+            return read(tensor)
+
+        self._patch = patch.object(torch.Tensor, "tolist", tolist)
+        self._patch.start()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Stop counting."""
+        super().__exit__(*error)
+        self._patch.stop()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Note an operation and do it."""

@@ -31,7 +31,7 @@ class Instances:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def __getitem__(self, selection: Tensor) -> Instances:
+    def __getitem__(self, selection: Tensor | slice) -> Instances:
         return Instances(self.boxes[selection], self.labels[selection], self.scores[selection])
 
 

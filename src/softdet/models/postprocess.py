@@ -30,8 +30,8 @@ def candidates(output: DenseOutput, size: tuple[int, int], *, score_threshold: f
         pairs = above[order]
         anchor, label = pairs // num_classes, pairs % num_classes
         boxes = clip_boxes_to_image(decode(deltas[anchor], output.anchors[anchor]), size)
-        has_area = (boxes[:, 2:] > boxes[:, :2]).all(1)
-        results.append(Instances(boxes[has_area], label[has_area], kept[has_area]))
+        has_area = (boxes[:, 2:] > boxes[:, :2]).all(1).nonzero().squeeze(1)
+        results.append(Instances(boxes, label, kept)[has_area])
     return results
 
 

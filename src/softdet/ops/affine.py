@@ -78,10 +78,10 @@ def warp(images: Tensor, matrices: Tensor, size: tuple[int, int], fill: float) -
     Returns:
         (B, 3, *size). Each image depends on its own input and matrix alone.
     """
-    scales = matrices[:, :2, :2].det().abs().sqrt()
+    scales = matrices[:, :2, :2].det().abs().sqrt().tolist()
     output = images.new_empty(len(images), images.shape[1], *size)
-    for rows, pooled in ((scales >= _POOL_BELOW, False), (scales < _POOL_BELOW, True)):
-        if rows.any():
+    for pooled in (False, True):
+        if rows := [row for row, scale in enumerate(scales) if (scale < _POOL_BELOW) is pooled]:
             output[rows] = _sample(images[rows] - fill, matrices[rows], size, pooled) + fill
     return output
 

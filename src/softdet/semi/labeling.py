@@ -130,12 +130,12 @@ class Labeler:
         with self.autocast():
             output = self.teacher.model(images)
         finite = output.logits.isfinite().flatten(1).all(1) & output.deltas.isfinite().flatten(1).all(1)
-        usable = readable & finite
+        are_finite, are_readable = torch.stack([finite, readable]).tolist()
         labels = []
         size = (images.shape[-2], images.shape[-1])
         found = candidates(output, size, score_threshold=MIN_SCORE, top_k=TOP_K)
-        for image, seen in enumerate(found):
-            before = seen[usable[image].expand(len(seen))]
+        for image, (seen, is_finite, is_readable) in enumerate(zip(found, are_finite, are_readable, strict=True)):
+            before = seen if is_finite and is_readable else seen[:0]
             instances = suppress(before, NMS_IOU)
             match self.box_reliability:
                 case "cluster":
@@ -144,7 +144,7 @@ class Labeler:
                     uncertainty = anchor_uncertainty(instances, output, image)
                 case "none":
                     uncertainty = torch.zeros_like(instances.scores)
-            labels.append(PseudoLabels(instances, uncertainty, bool(finite[image])))
+            labels.append(PseudoLabels(instances, uncertainty, is_finite))
         return labels
 
     def observe(self, pseudo: Sequence[list[PseudoLabels]]) -> None:

@@ -34,8 +34,9 @@ class PseudoLabels:
             chosen: (N,) bool.
             ignored: (N,) bool; None for no box.
         """
-        boxes, labels = self.instances.boxes, self.instances.labels
-        return Targets(boxes[chosen], labels[chosen], boxes[:0] if ignored is None else boxes[ignored])
+        boxes, taught = self.instances.boxes, chosen.nonzero().squeeze(1)
+        left_open = boxes[:0] if ignored is None else boxes[ignored]
+        return Targets(boxes[taught], self.instances.labels[taught], left_open)
 
 
 @dataclass(frozen=True, slots=True)
