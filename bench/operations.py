@@ -23,10 +23,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import softdet
-from softdet import builders
-from softdet.builders.rehearsal import scratch_trainer
-from softdet.builders.settings import decide
-from softdet.config import Config, load_config
+from rehearsed import rehearsed
+from softdet.engine.trainer import Trainer
 from softdet.errors import SoftdetError
 
 _SOURCES = str(Path(softdet.__file__).parent) + "/"
@@ -91,15 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Count and print; the exit code."""
     options = parser().parse_intermixed_args(arguments)
     try:
-        config = load_config(
-            options.config,
-            [
-                *options.overrides,
-                *("params.iterations=4", "soft_teacher.burn_in_steps=2", "soft_teacher.ramp_steps=0"),
-                "optimizer.warmup_steps=2",
-            ],
-        )
-        kinds = count(config)
+        with rehearsed(options.config, options.overrides, steps=2) as (_, trainer):
+            kinds = count(trainer)
     except SoftdetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -121,18 +112,13 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def count(config: Config) -> dict[str, Operations]:
-    """One step of either kind, the second of each: the first has anchors and the like to make."""
-    fabric = builders.make_fabric(config)
-    fabric.launch()
-    data = builders.load_data(config)
-    config = decide(config, data, fabric).config
+def count(trainer: Trainer) -> dict[str, Operations]:
+    """One step of either kind, the second of each two: the first has anchors and the like to make."""
     kinds = {}
-    with scratch_trainer(config, data, fabric) as trainer:
-        for kind, first in (("supervised", 0), ("semi", 2)):
-            trainer.rehearse(range(first, first + 1))
-            with Operations() as kinds[kind]:
-                trainer.rehearse(range(first + 1, first + 2))
+    for kind, first in (("supervised", 0), ("semi", 2)):
+        trainer.rehearse(range(first, first + 1))
+        with Operations() as kinds[kind]:
+            trainer.rehearse(range(first + 1, first + 2))
     return kinds
 
 

@@ -15,12 +15,11 @@ from statistics import median
 
 import torch
 
-from softdet import builders
+from rehearsed import rehearsed
 from softdet.builders.data import batch_sizes
-from softdet.builders.rehearsal import scratch_trainer
-from softdet.builders.settings import decide
-from softdet.config import Config, load_config
+from softdet.config import Config
 from softdet.engine.progress import memory_gb
+from softdet.engine.trainer import Trainer
 from softdet.errors import SoftdetError
 
 TITLES = (
@@ -32,17 +31,10 @@ TITLES = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; the exit code."""
     options = parser().parse_intermixed_args(arguments)
-    steps, warm_up = options.steps + options.warm_up, options.warm_up
+    steps = options.steps + options.warm_up
     try:
-        config = load_config(
-            options.config,
-            [
-                *options.overrides,
-                *(f"params.iterations={2 * steps}", f"soft_teacher.burn_in_steps={steps}"),
-                *("soft_teacher.ramp_steps=0", f"optimizer.warmup_steps={steps}"),
-            ],
-        )
-        row = row_of(config, steps, warm_up)
+        with rehearsed(options.config, options.overrides, steps) as (config, trainer):
+            row = row_of(config, trainer, steps, options.warm_up)
         lines = [TITLES, ["---"] * len(TITLES), row] if options.head else [row]
         print(*(f"| {' | '.join(line)} |" for line in lines), sep="\n", flush=True)
     except SoftdetError as error:
@@ -62,21 +54,18 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def row_of(config: Config, steps: int, warm_up: int) -> tuple[str, ...]:
+def row_of(config: Config, trainer: Trainer, steps: int, warm_up: int) -> tuple[str, ...]:
     """Train and measure; medians over the steps, in the order of `TITLES`.
 
     Args:
         config: its first half is the burn-in.
+        trainer: of it.
         steps: of either kind, those that warm up included.
         warm_up: how many of them those are.
     """
-    fabric = builders.make_fabric(config)
-    fabric.launch()
-    data = builders.load_data(config)
-    config = decide(config, data, fabric).config
-    with scratch_trainer(config, data, fabric) as trainer:
-        seconds = [trainer.rehearse(kind)[warm_up:] for kind in (range(steps), range(steps, 2 * steps))]
-        memory = memory_gb(fabric.device)
+    fabric = trainer.fabric
+    seconds = [trainer.rehearse(kind)[warm_up:] for kind in (range(steps), range(steps, 2 * steps))]
+    memory = memory_gb(fabric.device)
     supervised, semi = (median(map(sum, kind)) for kind in seconds)
     waits = sum(waited for _, waited in seconds[1]) / sum(map(sum, seconds[1]))
     labeled, unlabeled = batch_sizes(config, fabric.world_size)

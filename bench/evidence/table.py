@@ -138,8 +138,8 @@ def load_table(path: Path) -> Table:
     for part in (table.every_tuned, *(data_set.tuned for data_set in table.sets.values())):
         if shared := [key for key in part if not key.startswith("soft_teacher.")]:
             raise ConfigError(f"{path}: {shared} under tuned; what the control has too goes under settings")
-    if unused := table.neutral.keys() - set(keys()):
-        raise ConfigError(f"{path}: neutral names {sorted(unused)}, and there are no such keys")
+    if unknown := table.neutral.keys() - set(keys()):
+        raise ConfigError(f"{path}: neutral names {sorted(unknown)}, and there are no such keys")
     for job in jobs_of(table):
         if resolve(table, job).params.iterations is None:
             raise ConfigError(f"{path}: {job} has no params.iterations; the steps of a run must not depend on its data")

@@ -6,7 +6,6 @@ their own view, where pixel i covers [i, i + 1). Labels are 0-based and backgrou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Self
 
@@ -61,60 +60,6 @@ class Targets:
         """Targets of an image with no object in it."""
         boxes = torch.zeros(0, 4, device=device)
         return Targets(boxes, torch.zeros(0, dtype=torch.int64, device=device), boxes)
-
-
-@dataclass(frozen=True, slots=True)
-class TargetBatch:
-    """The targets of B images in one: what is done to them is then one operation, and not one for each image.
-
-    On a GPU each is a kernel to launch, and each selection something to wait for.
-
-    Attributes:
-        boxes: (N, 4) of all images.
-        labels: (N,) int64 in [0, K).
-        image: (N,) int64, whose each box is.
-        ignored: (M, 4) of all images.
-        ignored_image: (M,) int64, whose each region is.
-        num_images: B.
-    """
-
-    boxes: Tensor
-    labels: Tensor
-    image: Tensor
-    ignored: Tensor
-    ignored_image: Tensor
-    num_images: int
-
-    @staticmethod
-    def of(targets: Sequence[Targets]) -> TargetBatch:
-        """Join the targets of one image or more."""
-        boxes, ignored = (torch.cat([getattr(each, name) for each in targets]) for name in ("boxes", "ignored"))
-        # Counted on the CPU, where nobody has to wait for it.
-        image, ignored_image = (
-            torch.repeat_interleave(torch.tensor(list(map(len, parts)))).to(boxes.device)
-            for parts in ([each.boxes for each in targets], [each.ignored for each in targets])
-        )
-        return TargetBatch(
-            boxes, torch.cat([each.labels for each in targets]), image, ignored, ignored_image, len(targets)
-        )
-
-    def split(self) -> list[Targets]:
-        """Part them again; each image's are in the order that they have here."""
-        order, ignored_order = self.image.argsort(stable=True), self.ignored_image.argsort(stable=True)
-        counts = torch.stack([_count(self.image, self.num_images), _count(self.ignored_image, self.num_images)])
-        num_boxes, num_ignored = counts.tolist()
-        return list(
-            map(
-                Targets,
-                self.boxes[order].split(num_boxes),
-                self.labels[order].split(num_boxes),
-                self.ignored[ignored_order].split(num_ignored),
-            )
-        )
-
-
-def _count(image: Tensor, num_images: int) -> Tensor:
-    return (image[:, None] == torch.arange(num_images, device=image.device)).sum(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ import torch
 
 from softdet.data.augment import Augmenter, Policy
 from softdet.data.pasting import covered_share, cut_out, hide, mask_of, patches_around
-from softdet.structures import LabeledBatch, TargetBatch, Targets, TrainBatch
+from softdet.data.target_batch import TargetBatch
+from softdet.structures import LabeledBatch, Targets, TrainBatch
 
 BOXES = torch.tensor([[10.0, 20, 30, 60], [50, 50, 60, 70]])
 NO_MARGIN = torch.zeros(4)

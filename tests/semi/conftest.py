@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from softdet.data.augment import Augmenter, Policy, project
+from softdet.data.target_batch import TargetBatch
 from softdet.models.criterion import assign, classification_loss, regression_loss
 from softdet.models.retinanet import RetinaNet
 from softdet.semi.labeling import Labeler
@@ -20,7 +21,6 @@ from softdet.structures import (
     DenseOutput,
     LabeledBatch,
     StepOutput,
-    TargetBatch,
     Targets,
     TrainBatch,
     UnlabeledBatch,

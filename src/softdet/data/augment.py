@@ -5,7 +5,7 @@ So a run that resumes, or that is cut over more processes or micro-batches, sees
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,9 +16,10 @@ from torchvision.ops import clip_boxes_to_image
 from softdet.data.colour import GREY, ColourDraw, apply_colour, draw_colour, draw_erasures, erase
 from softdet.data.mixup import mix_images, mix_targets, neighbours
 from softdet.data.pasting import MAX_MARGIN, cut_out, hide, mask_of, patches_around
+from softdet.data.target_batch import TargetBatch
 from softdet.ops.affine import transform_boxes, warp
 from softdet.ops.boxes import visible_share
-from softdet.structures import AugmentedBatch, LabeledBatch, StoredBatch, TargetBatch, Targets, TrainBatch, View
+from softdet.structures import AugmentedBatch, LabeledBatch, StoredBatch, Targets, TrainBatch, View
 
 Branch = Literal["labeled", "weak", "strong"]
 _BRANCH_NUMBER: dict[Branch, int] = {"labeled": 1, "weak": 2, "strong": 3}
@@ -248,16 +249,7 @@ def project(targets: TargetBatch, matrices: Tensor, size: tuple[int, int]) -> Ta
     clipped = clip_boxes_to_image(moved, size)
     sides = clipped[:, 2:] - clipped[:, :2]
     is_taught = (visible_share(moved, size) >= MIN_VISIBLE_SHARE) & (sides >= _MIN_SIDE).all(1)
-    taught, lost = is_taught.nonzero().squeeze(1), (~is_taught).nonzero().squeeze(1)
     regions = clip_boxes_to_image(transform_boxes(targets.ignored, matrices[targets.ignored_image]), size)
-    ignored = torch.cat([regions, clipped[lost]])
-    whose = torch.cat([targets.ignored_image, targets.image[lost]])
-    visible = (ignored[:, 2:] > ignored[:, :2]).all(1).nonzero().squeeze(1)
-    return TargetBatch(
-        clipped[taught],
-        targets.labels[taught],
-        targets.image[taught],
-        ignored[visible],
-        whose[visible],
-        targets.num_images,
-    )
+    there = replace(targets, boxes=clipped, ignored=regions).keep(is_taught)
+    visible = (there.ignored[:, 2:] > there.ignored[:, :2]).all(1).nonzero().squeeze(1)
+    return replace(there, ignored=there.ignored[visible], ignored_image=there.ignored_image[visible])

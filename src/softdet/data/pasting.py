@@ -6,13 +6,12 @@ its box by random margins: its border would else be the object's, and easy to fi
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from softdet.structures import TargetBatch, Targets
+from softdet.data.target_batch import TargetBatch
+from softdet.structures import Targets
 
 # The largest margin on each side, in parts of the box's side.
 MAX_MARGIN = 0.6
@@ -77,16 +76,7 @@ def hide(targets: TargetBatch, masks: Tensor) -> TargetBatch:
         targets: of B images.
         masks: (B, H, W) bool, from `mask_of`.
     """
-    covered = covered_share(targets.boxes, masks, targets.image) > _MOST_COVERED
-    seen, hidden = (~covered).nonzero().squeeze(1), covered.nonzero().squeeze(1)
-    return replace(
-        targets,
-        boxes=targets.boxes[seen],
-        labels=targets.labels[seen],
-        image=targets.image[seen],
-        ignored=torch.cat([targets.ignored, targets.boxes[hidden]]),
-        ignored_image=torch.cat([targets.ignored_image, targets.image[hidden]]),
-    )
+    return targets.keep(covered_share(targets.boxes, masks, targets.image) <= _MOST_COVERED)
 
 
 def cut_out(targets: Targets, patches: Tensor) -> Targets:

@@ -13,6 +13,7 @@ from torch import Tensor
 from softdet.data.augment import project
 from softdet.data.mixup import mix_targets
 from softdet.data.pasting import hide
+from softdet.data.target_batch import TargetBatch
 from softdet.models.criterion import Assignment, assign
 from softdet.models.postprocess import candidates, suppress
 from softdet.ops.affine import compose, invert, keeps_upright
@@ -23,7 +24,7 @@ from softdet.semi.pseudo_labels import PseudoLabels, Verdict, judge
 from softdet.semi.reliability import anchor_uncertainty, background_weights, cluster_uncertainty
 from softdet.semi.teacher import Teacher
 from softdet.semi.thresholds import ScoreThresholds, UncertaintyThreshold
-from softdet.structures import AugmentedBatch, Instances, TargetBatch, Targets, View
+from softdet.structures import AugmentedBatch, Instances, Targets, View
 
 # What the teacher's detections start from, before any pseudo-label threshold.
 MIN_SCORE, NMS_IOU, TOP_K = 0.05, 0.5, 1000

@@ -2,7 +2,8 @@
 
 import torch
 
-from softdet.structures import TargetBatch, Targets
+from softdet.data.target_batch import TargetBatch
+from softdet.structures import Targets
 
 
 def drawn(num_boxes: int, num_ignored: int) -> Targets:
@@ -30,3 +31,13 @@ def test_each_image_gets_its_own_in_whatever_order_they_are() -> None:
     assert [each.labels.tolist() for each in parts] == [[1, 3, 4], [], [0, 2], []]
     assert [each.boxes[:, 0].tolist() for each in parts] == [[1, 3, 4], [], [0, 2], []]
     assert [each.ignored[:, 0].tolist() for each in parts] == [[], [0, 2], [1], []]
+
+
+def test_what_is_not_kept_is_ignored() -> None:
+    joined = TargetBatch.of([drawn(2, 1), drawn(1, 0)])
+    first, second = joined.keep(torch.tensor([False, True, False])).split()
+    assert torch.equal(first.boxes, joined.boxes[1:2])
+    assert torch.equal(first.labels, joined.labels[1:2])
+    assert torch.equal(first.ignored, torch.cat([joined.ignored, joined.boxes[:1]]))
+    assert torch.equal(second.ignored, joined.boxes[2:])
+    assert len(second) == 0
