@@ -205,7 +205,7 @@ def _ap_and_ap50(rows: Sequence[Row]) -> list[str]:
 def _ablated(results: Results, name: str, arm: str, start: str) -> list[str]:
     folds = results.table.groups["ablation"].folds
     rows = results.reported(name, arm)
-    gained = "" if arm == start else _signed(gain(rows, results.reported(name, start)))
+    gained = "" if arm == start else _signed(gain(rows, on_folds_of(results, name, start, arm)))
     return [", ".join(_of_fold(results.of(name, arm), fold) for fold in folds), _mean([row.AP for row in rows]), gained]
 
 

@@ -65,6 +65,10 @@ def test_a_group_may_be_against_a_shorter_run_of_its_own() -> None:
     plot = plot_gains(results, "ablation")
     assert plot is not None
     assert plot.alt == "AP gained: threshold 0.7 on drawn -1.0"
+    # Another seed of the short run shows its spread; the others are held against the run with their own seed.
+    more = ablation_table(collect(table, [*full_rows(table), *rows, make_row(table, "short", 2, 0.50, seed=99)]))
+    assert "| **none (short)** | 30.0 / 50.0, 30.0 | 36.7 |  |" in more
+    assert lines[4] in more.splitlines()
 
 
 def test_an_arm_may_run_on_folds_of_its_own() -> None:

@@ -45,8 +45,8 @@ def make_table(**changes: Any) -> Table:
     return Table.model_validate(yaml.safe_load(TABLE) | changes)
 
 
-def make_row(table: Table, arm: str, fold: int, ap: float, **changes: Any) -> Row:
-    job = Job("drawn", arm, fold, table.seed + fold - 1)
+def make_row(table: Table, arm: str, fold: int, ap: float, seed: int | None = None, **changes: Any) -> Row:
+    job = Job("drawn", arm, fold, table.seed + fold - 1 if seed is None else seed)
     digest = digest_of(table, job)
     row = Row(
         "drawn", arm, fold, job.seed, 150, ap, ap + 0.3, ap / 2, ap + 0.1, 0.25, None, 3.5, digest, "abc", "today"
