@@ -12,15 +12,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 import torch
 
-from rehearsed import rehearsed
-from softdet.builders.data import batch_sizes
-from softdet.config import Config
-from softdet.engine.progress import memory_gb
-from softdet.engine.trainer import Trainer
 from softdet.errors import SoftdetError
+
+# Each loader process runs this file's head anew: what takes seconds to import is imported where it is used.
+if TYPE_CHECKING:
+    from softdet.config import Config
+    from softdet.engine.trainer import Trainer
 
 TITLES = (
     *("network", "canvas", "labeled + unlabeled", "precision", "device", "supervised step", "semi step", "waits"),
@@ -30,6 +31,8 @@ TITLES = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; the exit code."""
+    from rehearsed import rehearsed
+
     options = parser().parse_intermixed_args(arguments)
     steps = options.steps + options.warm_up
     try:
@@ -63,6 +66,9 @@ def row_of(config: Config, trainer: Trainer, steps: int, warm_up: int) -> tuple[
         steps: of either kind, those that warm up included.
         warm_up: how many of them those are.
     """
+    from softdet.builders.data import batch_sizes
+    from softdet.engine.progress import memory_gb
+
     fabric = trainer.fabric
     seconds = [trainer.rehearse(kind)[warm_up:] for kind in (range(steps), range(steps, 2 * steps))]
     memory = memory_gb(fabric.device)
