@@ -142,6 +142,12 @@ def test_a_teacher_of_zeros_has_collapsed(start: Callable[..., Any], capsys: pyt
     line = health_lines(capsys)[-1]
     assert line.startswith("step 10: health: collapsed: the teacher's mAP is 0.")
     assert "(student " in line
+    assert "set soft_teacher.class_targets to dense and soft_teacher.mixup to True or lower soft_teacher.unsup" in line
+
+
+def test_what_the_run_does_already_is_no_advice(start: Callable[..., Any]) -> None:
+    _, monitor, _ = start("soft_teacher.class_targets=dense", "soft_teacher.mixup=True")
+    assert monitor.gentler == ""
 
 
 @pytest.mark.parametrize("mitigate", [False, True])

@@ -21,6 +21,8 @@ _STARVING, _EXPLODING, MAX_LOSS_RATIO = 0.1, 3.0, 10.0
 # Of the best AP: half of it, unless it is so small that this is chance; or three quarters if also ten points are lost:
 # bootstraps over 50 to 67 validation images have standard deviations of about two points.
 _HALF, _MIN_BEST_AP, _THREE_QUARTERS, _POINTS = 0.5, 0.05, 0.75, 0.1
+# A threshold that leaves so little that raising it is no remedy.
+_SURE = 0.9
 # A state is left a little later than it's entered, so that a number on the border doesn't toggle it.
 _SLACK = 1.25
 _BROKEN_STEPS = 5
@@ -68,6 +70,7 @@ class HealthMonitor:
         window: steps that the averages reach back; more where boxes are so rare that chance would decide.
         mitigate: turn the knob too: starving lowers the threshold where that helps, exploding halves the unsupervised
             weight, a collapse freezes it at 0.
+        gentler: what to do to teach in a way that is less prone to collapse; empty where the method does.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class HealthMonitor:
         settled_from: int,
         window: int = 50,
         mitigate: bool = False,
+        gentler: str = "",
     ) -> None:
         self.density = density
         self.knobs = knobs
@@ -86,6 +90,7 @@ class HealthMonitor:
         self.settled_from = settled_from
         self.window = min(max(window, math.ceil(_EVIDENCE / (density.boxes * images_per_step))), 20 * window)
         self.mitigate = mitigate
+        self.gentler = gentler
         self._memory = _Memory()
         self._mitigation = Mitigation()
 
@@ -202,9 +207,12 @@ class HealthMonitor:
             )
         if memory.ap is not None and memory.best_ap >= _MIN_BEST_AP and memory.ap < self._lowest_sound_ap():
             student = "" if memory.student_ap is None else f" (student {100 * memory.student_ap:.1f})"
+            ways = [self.gentler, weaker] if self.gentler else [weaker]
+            if self.knobs.score_threshold < _SURE:
+                ways.append(f"raise soft_teacher.pseudo_cls_th (now {self.knobs.score_threshold:g})")
             return (
                 f"the teacher's mAP is {100 * memory.ap:.1f}{student}, its best was {100 * memory.best_ap:.1f}: "
-                f"{weaker} or raise soft_teacher.pseudo_cls_th (now {self.knobs.score_threshold:g}), and start anew"
+                f"{' or '.join(ways)}, and start anew"
             )
         return None
 
