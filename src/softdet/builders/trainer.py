@@ -204,7 +204,7 @@ def _monitor(config: Config, method: SoftTeacher, data: Data, fabric: Fabric, bu
 
 
 def _gentler(config: Config) -> str:
-    """How to teach as the default does, which kept on photographs what was lost otherwise (docs/results.md)."""
+    """What the default does and the original's settings, with which photographs collapsed, don't (docs/results.md)."""
     if config.soft_teacher.class_targets == "dense" and config.soft_teacher.mixup:
         return ""
     return "set soft_teacher.class_targets to dense and soft_teacher.mixup to True"
