@@ -85,10 +85,15 @@ def share(results: Results, set_name: str, arm: str = TUNED, metric: Literal["AP
 
 
 def gain(rows: Sequence[Row], before: Sequence[Row]) -> float | None:
-    """The mean difference in AP over the same folds and seeds; None where the two don't have the same ones."""
-    if not rows or [(row.fold, row.seed) for row in rows] != [(row.fold, row.seed) for row in before]:
-        return None
-    return fmean(row.AP - other.AP for row, other in zip(rows, before, strict=True))
+    """The mean of `gains`; None where there are none."""
+    return _mean(gains(rows, before))
+
+
+def gains(rows: Sequence[Row], before: Sequence[Row]) -> list[float]:
+    """The difference in AP, a pair of runs each; none where the two haven't the same folds and seeds."""
+    if [(row.fold, row.seed) for row in rows] != [(row.fold, row.seed) for row in before]:
+        return []
+    return [row.AP - other.AP for row, other in zip(rows, before, strict=True)]
 
 
 def pooled_gain(results: Results, arm: str = TUNED) -> dict[str, float] | None:
