@@ -111,6 +111,13 @@ def test_a_fixed_score_is_the_same_for_all_classes() -> None:
     assert thresholds.of(torch.tensor([1, 0, 1])).tolist() == pytest.approx([0.7] * 3)
 
 
+def test_a_fixed_score_is_the_configs_and_not_the_checkpoints() -> None:
+    """Whoever goes on with another config than the checkpoint's must not teach by the old threshold unseen."""
+    thresholds = ScoreThresholds(fixed=0.9, density=[0.5, 0.5])
+    thresholds.load_state_dict(ScoreThresholds(fixed=0.5, density=[0.5, 0.5]).state_dict())
+    assert thresholds.value.tolist() == [pytest.approx(0.9), pytest.approx(0.9)]
+
+
 def test_score_thresholds_go_on_where_they_were_saved() -> None:
     def halves(thresholds: ScoreThresholds, first: int, last: int) -> None:
         for step in range(first, last):

@@ -123,5 +123,7 @@ class ScoreThresholds:
         return {"num_images": self.num_images, "rows": self.rows, "value": self.value}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
-        self.num_images, self.rows, self.value = state["num_images"], state["rows"], state["value"]
+        """Go on where `state_dict` was taken; a fixed value is the config's, and stays."""
+        self.num_images, self.rows = state["num_images"], state["rows"]
+        if not self.is_fixed:
+            self.value = state["value"]
