@@ -9,6 +9,7 @@ from softdet.data.mixup import mix_images
 from softdet.data.pasting import covered_share
 from softdet.models.criterion import Assignment, assign
 from softdet.ops.matching import BACKGROUND, IGNORED
+from softdet.semi.class_targets import unsupervised_class_loss
 from softdet.semi.labeling import Lesson
 from softdet.semi.mixing import Mixture, mix, mix_beliefs, overlay, partners
 from softdet.structures import AugmentedBatch, Targets
@@ -121,6 +122,16 @@ def test_agreement_is_over_the_pseudo_boxes_alone(lessons) -> None:
     assert mixed.guessed.any()
     assert (mixed.guessed <= plain.guessed).all()
     assert (mixed.classes.positive & ~mixed.guessed).any()
+
+
+@pytest.mark.parametrize("targets", ["hard", "soft", "dense", "any"])
+def test_the_classes_of_true_boxes_are_taught_whatever_is_said_of_pseudo_ones(make_method, batch, targets: str) -> None:
+    method = make_method(class_targets=targets, mixup=True)
+    renamed = replace(batch, targets=tuple(replace(each, labels=(each.labels + 1) % 3) for each in batch.targets))
+    lessons = [_lesson(method, each) for each in (batch, renamed)]
+    output = method.student(lessons[0].images)
+    one, other = (unsupervised_class_loss(output, lesson, targets) for lesson in lessons)
+    assert not torch.isclose(one, other)
 
 
 def test_a_mixed_in_region_that_is_neither_box_nor_background_is_not_believed(make_method, batch) -> None:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from softdet.ops.losses import focal_loss, smooth_l1_loss
 from softdet.ops.matching import IGNORED
+from softdet.semi.losses import assign_labeled
 from softdet.semi.supervised import Supervised
 from softdet.semi.teacher import Teacher
 from softdet.structures import StepOutput
@@ -81,6 +82,19 @@ def test_trap_1_pseudo_losses_are_over_the_positives_of_the_whole_batch(make_met
         part.losses["unsupervised_class"] * count.clamp(min=1) for part, count in zip(alone, per_image, strict=True)
     ]
     torch.testing.assert_close(together.losses["unsupervised_class"], torch.stack(sums).sum() / per_image.sum())
+
+
+def test_dense_scores_weigh_no_more_where_the_teacher_is_sure_of_nothing(make_method, batch, take) -> None:
+    unlabeled = take(batch, unlabeled=[0, 1])
+    method, unsure = (make_method(class_targets="dense", score_threshold=threshold) for threshold in (0.3, 1.0))
+    taught = method.labeler.prepare(unlabeled, method.labeler.label(unlabeled)).classes.positive.sum()
+    true = assign_labeled(method.teacher.model, unlabeled).positive.sum() * 2 / len(batch.labeled.images)
+    (sure,), (without,) = method.step([unlabeled]), unsure.step([unlabeled])
+    assert without.statistics["pseudo_boxes"] == 0
+    # Without a pseudo box as many positives are taken as labeled images have, not one.
+    torch.testing.assert_close(
+        sure.losses["unsupervised_class"] * taught.maximum(true), without.losses["unsupervised_class"] * true
+    )
 
 
 @pytest.mark.parametrize("parts", [2, 4])
@@ -238,3 +252,15 @@ def test_automatic_thresholds_follow_what_the_teacher_finds(make_method, batch, 
     )
     assert kept / 4 == output.statistics["pseudo_boxes"] <= 3.0
     assert ((thresholds.value >= 0.1) & (thresholds.value <= 1)).all()
+
+
+def test_the_threshold_of_each_class_is_logged_where_it_is_automatic_lowered_or_not(make_method, batch) -> None:
+    names = ("red", "green", "blue")
+    columns = [f"threshold/{name}" for name in names]
+    method = make_method(score_threshold=None, class_names=names)
+    list(method.step([batch]))
+    method.lower_score_thresholds(0.5, 0.05)
+    (output,) = method.step([batch])
+    assert [output.statistics[column] for column in columns] == method.labeler.score_thresholds.value.tolist()
+    (fixed,) = make_method(class_names=names).step([batch])
+    assert not set(columns) & set(fixed.statistics)

@@ -26,7 +26,8 @@ def unsupervised_class_loss(output: DenseOutput, lesson: Lesson, targets: ClassT
         targets: `hard` teaches the pseudo box's class; `soft` the teacher's scores of all classes at each of the box's
             anchors; `dense` the teacher's scores at all anchors, so that no pseudo box decides what is an object
             (Dense Teacher, arXiv 2207.02541, without its choice of the top locations); `any` that there is an object,
-            of whatever class; `none` neither class nor background.
+            of whatever class; `none` neither class nor background. True boxes that are mixed in keep their class, but
+            for `none`.
 
     Returns:
         () float32.
@@ -39,12 +40,12 @@ def unsupervised_class_loss(output: DenseOutput, lesson: Lesson, targets: ClassT
         assert lesson.beliefs is not None, "the labeler was asked for them"
         losses = quality_focal_loss(output.logits.float(), lesson.beliefs.sigmoid())
         return (losses * (lesson.readable[:, None] & lesson.known)).sum()
-    positive = lesson.classes.positive
-    rest = Assignment(torch.where(positive, IGNORED, lesson.classes.labels), lesson.classes.deltas)
-    logits, weights = output.logits[positive].float(), lesson.weights[positive]
+    guessed = lesson.guessed
+    rest = Assignment(torch.where(guessed, IGNORED, lesson.classes.labels), lesson.classes.deltas)
+    logits, weights = output.logits[guessed].float(), lesson.weights[guessed]
     if targets == "soft":
         assert lesson.beliefs is not None, "the labeler was asked for them"
-        losses = quality_focal_loss(logits, lesson.beliefs[positive].sigmoid())
+        losses = quality_focal_loss(logits, lesson.beliefs[guessed].sigmoid())
     else:
         losses = object_loss(logits)
     return classification_loss(output, rest, lesson.weights) + (losses * weights).sum()

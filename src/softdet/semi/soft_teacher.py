@@ -77,6 +77,9 @@ class SoftTeacher:
             sum((lesson.classes.positive & (lesson.weights > 0)).sum() for lesson in lessons if lesson),
             sum((lesson.boxes.positive & lesson.readable[:, None]).sum() for lesson in lessons if lesson),
         )
+        if self.class_targets == "dense":
+            # Scores at all anchors cost no less where the teacher is sure of no box; labeled images have some.
+            num_classes = num_classes.maximum(num_labeled * _unlabeled_ratio(batches))
         for batch, assignment, lesson in zip(batches, labeled, lessons, strict=True):
             if lesson is None:
                 output = self.student(batch.labeled.images)
@@ -175,6 +178,12 @@ class SoftTeacher:
             return batch
         confident = self.labeler.detect_confidently(batch.labeled)
         return replace(batch, targets=tuple(map(with_missing_ignored, batch.targets, confident)))
+
+
+def _unlabeled_ratio(batches: Sequence[AugmentedBatch]) -> float:
+    """Unlabeled images to a labeled one."""
+    unlabeled = sum(len(batch.strong.images) for batch in batches if batch.strong is not None)
+    return unlabeled / sum(len(batch.labeled.images) for batch in batches)
 
 
 def _agreement(logits: Tensor, lesson: Lesson) -> dict[str, float]:

@@ -11,15 +11,14 @@ from torch import Tensor, nn
 from softdet.models.retinanet import RetinaNet
 from softdet.ops.distributed import take_from_first_rank
 
-_WARM_UP_UPDATES = 100
-
 
 class Teacher:
     """An average of the students so far.
 
-    Law: teacher <- decay * teacher + (1 - decay) * student, for every parameter and every floating-point buffer. In
-    the first 100 updates the decay is at most 1 - 1 / (t + 1), so that the average isn't mostly the random start
-    (Mean Teacher, arXiv 1703.01780, section 3); a decay of 1 skips that and never moves.
+    Law: teacher <- decay * teacher + (1 - decay) * student, for every parameter and every floating-point buffer. At
+    update t the decay is at most 1 - 1 / (t + 1), which is a plain mean until the asked one is smaller, so that the
+    average isn't mostly the random start (Mean Teacher, arXiv 1703.01780, section 3); a decay of 1 skips that and never
+    moves.
 
     Args:
         student: copied; the copy is in evaluation mode for ever and gets no gradient.
@@ -54,11 +53,8 @@ class Teacher:
             for healthy, broken in zip(_moving_statistics(self.model), _moving_statistics(student), strict=True):
                 broken.copy_(torch.where(broken.isfinite(), broken, healthy))
             return False
-        decay = self.decay
-        if self.num_updates < _WARM_UP_UPDATES and decay < 1:
-            decay = min(decay, 1 - 1 / (self.num_updates + 1))
-        if decay < 1:
-            torch._foreach_lerp_(mine, theirs, 1 - decay)
+        if self.decay < 1:
+            torch._foreach_lerp_(mine, theirs, max(1 - self.decay, 1 / (self.num_updates + 1)))
         for my_buffer, their_buffer in zip(self.model.buffers(), student.buffers(), strict=True):
             if not my_buffer.is_floating_point():
                 my_buffer.copy_(their_buffer)

@@ -72,10 +72,15 @@ class ScoreThresholds:
     Args:
         fixed: one value for all classes instead; None matches the labels.
         density: (K,) true boxes of each class per labeled image.
+
+    Attributes:
+        is_automatic: whether there was no fixed value to start with.
+        is_fixed: whether the values stand, from the start or since `fix`.
+        value: (K,) now.
     """
 
     def __init__(self, fixed: float | None, density: Sequence[float]) -> None:
-        self.is_fixed = False
+        self.is_automatic, self.is_fixed = fixed is None, False
         self.density = tuple(density)
         self.num_images = torch.zeros(0, dtype=torch.int64)
         self.rows = torch.zeros(0, 3)
