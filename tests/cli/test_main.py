@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import typer
 import softdet as package
 from softdet.cli import main as cli
 from softdet.config import keys, load_config
-from softdet.evaluation.detector import read_card
+from softdet.evaluation.detector import load_detector, read_card, save_detector
 from softdet.evaluation.run import RunFolder
 from softdet.evaluation.validation import kept_detections_are_fresh
 
@@ -260,6 +261,21 @@ def test_comparing_a_run_with_itself_gains_nothing(
     assert "gain +0.0 mAP (95% interval +0.0..+0.0" in out
     assert out.count(f"{100 * content(RunFolder(tiny_run).evaluation)['AP']:.1f}") >= 2
     assert (tmp_path / "picture.png").is_file()
+
+
+@pytest.mark.parametrize(("weights", "is_told"), [("last", True), ("best", False)])
+def test_runs_of_unlike_length_are_told(
+    tiny_run: Path, tmp_path: Path, softdet: Command, capsys: Output, weights: str, is_told: bool
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(tiny_run, run.path)
+    detector = load_detector(run.last)
+    save_detector(run.last, detector.model, replace(detector.card, step=1234))
+    assert softdet("compare", run.path, tiny_run, "--weights", weights, "--out", tmp_path / "picture.png") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    told = f"after 1,234 and {detector.card.step} steps: part of that may be the longer training's"
+    assert (told in out) == is_told
+    assert ("steps: part of that" in out) == is_told
 
 
 def test_a_run_that_was_trained_on_the_others_validation_images_is_told(

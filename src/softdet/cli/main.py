@@ -146,6 +146,9 @@ def compare(
     _warn_of_seen(runs[0], settings)
     console.print(comparison_table([*zip(names, (result.before, result.after), strict=True)]))
     say(f"gain {describe_gain(result.gain)}")
+    steps = [read_card(run.last).step for run in runs]
+    if weights == "last" and steps[0] != steps[1]:
+        say(f"after {steps[0]:,} and {steps[1]:,} steps: part of that may be the longer training's")
     picture = out or runs[1].path / "comparison.png"
     result.picture.save(picture)
     say(f"truth, before and after, a row each: {picture}")
