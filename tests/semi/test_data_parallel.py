@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from softdet.semi.supervised import Supervised
 from softdet.semi.teacher import Teacher
 
-METHODS = ("supervised", "soft_teacher", "accumulated", "mixup")
+METHODS = ("supervised", "soft_teacher", "accumulated", "mixup", "dense", "automatic")
 FREE = "free_batchnorm"
 
 
@@ -55,6 +55,8 @@ def results(tmp_path_factory, make_method, make_model, make_batch) -> dict[str, 
         "soft_teacher": (soft, 1),
         "accumulated": (soft, 2),
         "mixup": (make_method(mixup=True), 2),
+        "dense": (make_method(class_targets="dense", score_threshold=1.0, box_score_threshold=0.3), 2),
+        "automatic": (make_method(score_threshold=None), 2),
         FREE: (Supervised(free := make_model(1, freeze_batchnorm=False), Teacher(free, 0.9)), 1),
     }
     expected = {}
@@ -115,3 +117,12 @@ def test_both_processes_read_the_threshold_off_all_boxes(results, name: str) -> 
     assert len(whole) > 4
     for recent in (first, second):
         torch.testing.assert_close(recent, whole, atol=1e-5, rtol=1e-4)
+
+
+def test_both_processes_match_the_labels_by_all_boxes_and_images(results) -> None:
+    whole, first, second = (result["state"]["labeler"]["score_thresholds"] for result in results["automatic"])
+    assert whole["num_images"].sum() == 8
+    assert (whole["value"] < 1).any()
+    for state in (first, second):
+        assert state["num_images"].sum() == 8
+        torch.testing.assert_close(state["value"], whole["value"])
