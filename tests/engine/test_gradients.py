@@ -154,6 +154,24 @@ def test_the_trial_has_the_precision_of_the_step(trainer: Trainer, two_ranks: li
     assert seen == [True]
 
 
+def test_a_free_batchnorm_sees_a_step_once_tried_or_not(
+    tiny_config: Callable[..., Config], tmp_path: Path, two_ranks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def statistics(name: str, ranks: int) -> list[Tensor]:
+        monkeypatch.setattr(module, "world_size", lambda: ranks)
+        trainer = trainer_of(tiny_config(f"model.exp_path={tmp_path / name}", "basenet.frozen_batchnorm=False"))
+        trainer.gradients.trial = trial = Greedy(trainer.method, room=4)
+        before = [buffer.clone() for buffer in trainer.student.buffers()]
+        gradients_of(trainer, 1, [])
+        assert len(trial.asked) == (ranks > 1)
+        after = [*trainer.student.buffers()]
+        assert not all(map(torch.equal, before, after))
+        return after
+
+    alone, tried = statistics("alone", 1), statistics("tried", 2)
+    assert all(map(torch.equal, alone, tried))
+
+
 def test_it_stays_cut_and_is_in_the_checkpoint(trainer: Trainer, capsys: Output) -> None:
     greedy = trainer.method = Greedy(trainer.method, room=2)
     assert trainer.fit()

@@ -124,12 +124,16 @@ class Gradients:
     ) -> bool:
         assert self.trial is not None, "several ranks have one"
         failed = 0
+        # What a free BatchNorm sees here doesn't count, or a resumed run, which tries anew, would differ.
+        before = [buffer.clone() for buffer in self.student.buffers()]
         try:
             # The bare student doesn't bring the precision along, as the wrapped one does.
             with alone(), self.fabric.autocast():
                 self._sum(self.trial, self._views(augment, batches, pieces))
         except torch.OutOfMemoryError:
             failed = 1
+        for buffer, value in zip(self.student.buffers(), before, strict=True):
+            buffer.copy_(value)
         return not sum_over_ranks(torch.tensor([failed], device=self.fabric.device)).item()
 
     def _smaller(self, batches: Sequence[TrainBatch], pieces: int, say: Callable[[str], None]) -> int:
