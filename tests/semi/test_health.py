@@ -88,6 +88,26 @@ def test_a_class_without_pseudo_boxes_is_named_while_all_else_is_well() -> None:
     assert monitor.health.advice.endswith("; hardly a pseudo box for queen")
 
 
+@pytest.mark.parametrize(("queens", "kings", "is_told"), [(2.5, 0.2, True), (2.3, 0.2, False), (2.5, 0.0, True)])
+def test_a_class_with_far_more_pseudo_boxes_than_labels_is_named(queens: float, kings: float, is_told: bool) -> None:
+    monitor = make()
+    feed(monitor, range(60), **{"pseudo_boxes": 2.6, "pseudo_boxes/queen": queens, "pseudo_boxes/king": kings})
+    assert state(monitor) == "healthy"
+    # .8 queens an image are labeled.
+    assert ("; far more pseudo boxes than labels for queen" in monitor.health.advice) == is_told
+    assert ("hardly a pseudo box for king" in monitor.health.advice) == (kings == 0)
+
+
+def test_the_classes_of_too_many_boxes_are_named() -> None:
+    monitor = make()
+    feed(monitor, range(60), **{"pseudo_boxes": 6.0, "pseudo_boxes/queen": 5.1})
+    assert state(monitor) == "exploding"
+    assert monitor.health.advice.endswith("; far more pseudo boxes than labels for queen")
+    monitor = make(LabeledDensity(1.8, 0.9, {"queen": 1.8}))
+    feed(monitor, range(60), **{"pseudo_boxes": 6.0, "pseudo_boxes/queen": 6.0})
+    assert monitor.health.advice.endswith("unless the labeled images lack most of their boxes")
+
+
 def test_many_classes_are_counted() -> None:
     monitor = make(LabeledDensity(8.0, 1.0, {f"class {number}": 1.0 for number in range(8)}))
     feed(monitor, range(60), **NOTHING_KEPT)

@@ -189,7 +189,7 @@ class HealthMonitor:
             return Health("exploding", advice)
         if advice := self._starvation():
             return Health("starving", advice)
-        return Health("healthy", self._numbers() + self._starved_classes())
+        return Health("healthy", self._numbers() + self._uneven_classes())
 
     def _collapse(self) -> str | None:
         memory = self._memory
@@ -230,7 +230,7 @@ class HealthMonitor:
         if too_many and (self._memory.state == "exploding" or not falling):
             return (
                 f"{self._boxes()}: raise soft_teacher.pseudo_cls_th (now {self.knobs.score_threshold:g}) or lower "
-                f"{weight}, unless the labeled images lack most of their boxes"
+                f"{weight}, unless the labeled images lack most of their boxes{self._uneven_classes()}"
             )
         return None
 
@@ -242,7 +242,7 @@ class HealthMonitor:
         if not self._sees_more():
             return f"{found}; the teacher hardly sees more: give it a longer soft_teacher.burn_in_steps"
         now = f"now {self.knobs.score_threshold:g}"
-        return f"{found}: lower soft_teacher.pseudo_cls_th ({now}){self._starved_classes()}"
+        return f"{found}: lower soft_teacher.pseudo_cls_th ({now}){self._uneven_classes()}"
 
     def _sees_more(self) -> bool:
         """Whether there is something that a lower threshold would let through."""
@@ -251,15 +251,16 @@ class HealthMonitor:
         # Without slack: what is advised before the state has changed must be what is done after it.
         return is_high and candidates >= _STARVING * self.density.boxes
 
-    def _starved_classes(self) -> str:
-        images = self.images_per_step * self.window
-        starved = [
-            name
-            for name, expected in self.density.by_class.items()
-            if expected * images >= _CLASS_EVIDENCE and self._mean(f"pseudo_boxes/{name}") < _STARVING * expected
-        ]
-        more = f" and {len(starved) - 5} more" if len(starved) > 5 else ""
-        return f"; hardly a pseudo box for {', '.join(starved[:5])}{more}" if starved else ""
+    def _uneven_classes(self) -> str:
+        """Those far from what the labels hold, by more than chance; one class is what all of the boxes are."""
+        images, starved, flooded = self.images_per_step * self.window, list[str](), list[str]()
+        for name, expected in self.density.by_class.items():
+            found = self._mean(f"pseudo_boxes/{name}")
+            if expected * images >= _CLASS_EVIDENCE and found < _STARVING * expected:
+                starved.append(name)
+            elif found * images >= _CLASS_EVIDENCE and found > _EXPLODING * expected and len(self.density.by_class) > 1:
+                flooded.append(name)
+        return _named("hardly a pseudo box for", starved) + _named("far more pseudo boxes than labels for", flooded)
 
     def _numbers(self) -> str:
         agreement = self._agreement()
@@ -287,3 +288,8 @@ class HealthMonitor:
 
     def _slack(self, state: State) -> float:
         return _SLACK if self._memory.state == state else 1.0
+
+
+def _named(what: str, classes: list[str]) -> str:
+    more = f" and {len(classes) - 5} more" if len(classes) > 5 else ""
+    return f"; {what} {', '.join(classes[:5])}{more}" if classes else ""
