@@ -144,10 +144,11 @@ def _open_coco(path: Path, name: PoolName, root: Path | None) -> tuple[Pool, lis
 
     folders = image_folders(path, content, root)
     finder = ImageFinder(path.parent, folders)
-    pictures = []
-    for image in images:
-        written = str(image["file_name"])
-        pictures.append(Picture(written, finder.find(written, path) or folders[0] / written, _size(image)))
+    written = [str(image["file_name"]) for image in images]
+    pictures = [
+        Picture(name, file or folders[0] / name, _size(image))
+        for name, file, image in zip(written, finder.find(written, path), images, strict=True)
+    ]
     findings += found(
         "error",
         "size-missing",

@@ -67,9 +67,8 @@ def _entries(
     folders = [*image_folders(path, content, None), *own, root, root / "images"]
     finder = ImageFinder(root, list(dict.fromkeys(folders)))
     entries = []
-    for image in images:
-        name = str(image["file_name"])
-        found = finder.find(name, path)
+    names = [str(image["file_name"]) for image in images]
+    for image, name, found in zip(images, names, finder.find(names, path), strict=True):
         more = {key: value for key, value in image.items() if key not in _NOT_KEPT_OF_IMAGES}
         size = _size(image)
         entries.append(Entry(found or folders[0] / name, tuple(boxes[image["id"]]), size, more=more))
@@ -83,9 +82,10 @@ def _entries(
 
 
 def _folders_like(path: Path, base: Path) -> list[Path]:
-    """The folders for the split that a file's name speaks of: `train2017` for `instances_train2017.json`."""
-    split = split_of(path.stem)
-    return [each for each in sorted(base.iterdir()) if split and each.is_dir() and split_of(each.name) == split]
+    """Those of the file's own name, or of the split that it speaks of: `train2017` for `instances_train2017.json`."""
+    split, folders = split_of(path.stem), [each for each in sorted(base.iterdir()) if each.is_dir()]
+    own = [each for each in folders if each.name == path.stem]
+    return own + [each for each in folders if split and split_of(each.name) == split]
 
 
 def _check_categories(path: Path, listed: list[dict[str, Any]], categories: list[dict[str, Any]]) -> None:

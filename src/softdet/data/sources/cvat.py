@@ -43,8 +43,9 @@ def read_cvat(path: Path, dropped: Tally, noted: Tally) -> dict[Split, Part]:
     numbers = {name: number for number, name in enumerate(names, 1)}
     finder = ImageFinder(path.parent, [path.parent, path.parent / "images"])
     parts: dict[Split, Part] = {}
-    for image in images:
-        entry = _entry(image, numbers, finder, path, dropped)
+    found = finder.find([image.get("name", "") for image in images], path)
+    for image, file in zip(images, found, strict=True):
+        entry = _entry(image, numbers, file, path, dropped)
         if not entry.boxes:
             noted.add("images without a shape count as background", entry.path.name)
         split = split_of(image.get("subset", "")) or "train"
@@ -58,7 +59,7 @@ def read_cvat(path: Path, dropped: Tally, noted: Tally) -> dict[Split, Part]:
 
 
 def _entry(
-    image: ElementTree.Element, numbers: dict[str, int], finder: ImageFinder, path: Path, dropped: Tally
+    image: ElementTree.Element, numbers: dict[str, int], found: Path | None, path: Path, dropped: Tally
 ) -> Entry:
     name = image.get("name", "")
     boxes = []
@@ -70,7 +71,7 @@ def _entry(
             boxes.append(Box(numbers[shape.get("label", "")], _READERS[shape.tag](shape), where))
     height, width = _number(image, "height"), _number(image, "width")
     size = (int(height), int(width)) if height > 0 and width > 0 else None
-    return Entry(finder.find(name, path) or path.parent / name, tuple(boxes), size)
+    return Entry(found or path.parent / name, tuple(boxes), size)
 
 
 def _number(element: ElementTree.Element, key: str, default: str = "") -> float:

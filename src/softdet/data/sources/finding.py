@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from filecmp import cmp
 from functools import cached_property
+from itertools import takewhile
 from os.path import commonpath
 from pathlib import Path, PurePosixPath
 
 from softdet.data.index import IMAGE_SUFFIXES
+from softdet.errors import DataError
 
 
 def images_below(folder: Path) -> list[Path]:
@@ -23,30 +28,53 @@ def files_below(folder: Path) -> Iterator[Path]:
             yield file
 
 
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """An image for a name, and how well it fits: larger is closer."""
+
+    image: Path
+    closeness: tuple[int, ...]
+
+
+_AT_ITS_PLACE = (sys.maxsize,)
+# Of equally near folders the one for pictures: VOC's own release has masks of the same names in others.
+_FOLDERS_OF_IMAGES = ("jpegimages", "images", "image", "imgs", "img")
+
+
 class ImageFinder:
-    """The images below a folder, by name; they are listed when a name is first not where it should be."""
+    """The images below a folder, by name; they are listed when a name is first not where it should be.
+
+    An image is one name's alone. Where several would have to share it, since the others' were left behind or lie in
+    another folder, it is the closest one's, and the others have none.
+    """
 
     def __init__(self, root: Path, folders: Sequence[Path]) -> None:
         """Look in the folders first, in this order, then anywhere below the root."""
         self.root = root
         self.folders = folders
 
-    def find(self, name: str, near: Path) -> Path | None:
-        """The image of that name: at its place, else the one below the root that shares most of the path's end.
+    def find(self, names: Sequence[str], near: Path) -> list[Path | None]:
+        """The image of each name: at its place, else the one below the root that shares most of the path's end.
 
         Args:
-            name: as a label file states it, with folders or without, slashes of either kind.
+            names: as a label file states them, with folders or without, slashes of either kind.
             near: the label file; between several images of that name the one next to it is taken.
-        """
-        wanted = PurePosixPath(name.replace("\\", "/"))
-        for folder in self.folders:
-            if (folder / wanted).is_file():
-                return folder / wanted
-        return _nearest(self._by_name.get(wanted.name, []), wanted, near)
 
-    def find_stem(self, stem: str, near: Path) -> Path | None:
-        """The image with that name but for its ending, nearest to the label file."""
-        return _nearest(self._by_stem.get(stem, []), PurePosixPath(stem), near)
+        Raises:
+            DataError: there are several that fit equally, with other pictures in them.
+        """
+        return _one_each([self._claim(PurePosixPath(name.replace("\\", "/")), near) for name in names])
+
+    def find_of(self, files: Sequence[Path]) -> list[Path | None]:
+        """The image of each label file below the root: of its name but for the ending, in the folder most like its own.
+
+        Raises:
+            DataError: as `find`.
+        """
+        below = [PurePosixPath(file.relative_to(self.root).as_posix()) for file in files]
+        return _one_each(
+            [_nearest(self._by_stem.get(file.stem, []), own, file) for file, own in zip(files, below, strict=True)]
+        )
 
     @cached_property
     def images(self) -> list[Path]:
@@ -61,6 +89,12 @@ class ImageFinder:
     def _by_stem(self) -> dict[str, list[Path]]:
         return _grouped((image.stem, image) for image in self.images)
 
+    def _claim(self, wanted: PurePosixPath, near: Path) -> _Claim | None:
+        for folder in self.folders:
+            if (folder / wanted).is_file():
+                return _Claim(folder / wanted, _AT_ITS_PLACE)
+        return _nearest(self._by_name.get(wanted.name, []), wanted, near)
+
 
 def _grouped(pairs: Iterator[tuple[str, Path]]) -> dict[str, list[Path]]:
     groups: dict[str, list[Path]] = {}
@@ -69,15 +103,35 @@ def _grouped(pairs: Iterator[tuple[str, Path]]) -> dict[str, list[Path]]:
     return groups
 
 
-def _nearest(images: list[Path], wanted: PurePosixPath, near: Path) -> Path | None:
-    def closeness(image: Path) -> tuple[int, int, int]:
+def _nearest(images: list[Path], wanted: PurePosixPath, near: Path) -> _Claim | None:
+    def closeness(image: Path) -> tuple[int, ...]:
         pairs = zip(reversed(image.parts[:-1]), reversed(wanted.parts[:-1]), strict=False)
-        same = 0
-        for one, other in pairs:
-            if one != other:
-                break
-            same += 1
+        same = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
         shared = len(Path(commonpath([image.absolute(), near.absolute()])).parts)
-        return same, shared, -len(image.parts)
+        return same, shared, image.parent.name.lower() in _FOLDERS_OF_IMAGES, -len(image.parts)
 
-    return max(images, key=closeness, default=None)
+    if not images:
+        return None
+    best = max(map(closeness, images))
+    first, *others = [image for image in images if closeness(image) == best]
+    for other in others:
+        if other.name == first.name and not cmp(first, other, shallow=False):
+            raise DataError(
+                f"{near}: {wanted} may be {first} or {other}, and nothing says which. State the folder with the name, "
+                "or keep one of the two below the folder that is read."
+            )
+    return _Claim(first, best)
+
+
+def _one_each(claims: list[_Claim | None]) -> list[Path | None]:
+    files = [None if claim is None else claim.image.resolve() for claim in claims]
+    rivals: dict[Path | None, list[tuple[int, ...]]] = {file: [] for file in files}
+    for file, claim in zip(files, claims, strict=True):
+        if claim is not None:
+            rivals[file].append(claim.closeness)
+
+    def holds(file: Path | None, claim: _Claim) -> bool:
+        is_closest = claim.closeness == max(rivals[file]) and rivals[file].count(claim.closeness) == 1
+        return is_closest or claim.closeness == _AT_ITS_PLACE
+
+    return [claim.image if claim and holds(file, claim) else None for file, claim in zip(files, claims, strict=True)]

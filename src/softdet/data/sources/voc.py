@@ -57,8 +57,7 @@ def read_voc(root: Path, dropped: Tally, noted: Tally) -> dict[Split, Part]:
     lists = _split_lists(root)
     parts: dict[Split, Part] = {}
     found: set[Path] = set()
-    for each in labels:
-        image = _image_of(each, finder, noted)
+    for each, image in zip(labels, _images_of(labels, finder, noted), strict=True):
         if image is None:
             dropped.add("label files without an image", str(each.file))
             continue
@@ -136,15 +135,19 @@ def _says_yes(text: str | None) -> bool:
     return (text or "").strip().lower() in ("1", "true", "yes")
 
 
-def _image_of(labels: _Labels, finder: ImageFinder, noted: Tally) -> Path | None:
-    """The image with the XML's own name, as all tools pair them; else the one that it states."""
-    own = finder.find_stem(labels.file.stem, labels.file)
-    if own is None:
-        return finder.find(labels.image_name, labels.file) if labels.image_name else None
-    # Renamed pairs keep the old name inside.
-    if labels.image_name and Path(labels.image_name).stem not in (own.stem, ""):
-        noted.add("label files that state another image's name were paired by their own", str(labels.file))
-    return own
+def _images_of(labels: list[_Labels], finder: ImageFinder, noted: Tally) -> list[Path | None]:
+    """The image with each XML's own name, as all tools pair them; else the one that it states, if it's no other's."""
+    found = finder.find_of([each.file for each in labels])
+    taken = set(found)
+    for number, (each, own) in enumerate(zip(labels, found, strict=True)):
+        if own is None and each.image_name:
+            (stated,) = finder.find([each.image_name], each.file)
+            found[number] = None if stated in taken else stated
+            taken.add(stated)
+        # Renamed pairs keep the old name inside.
+        elif own is not None and Path(each.image_name).stem not in (own.stem, ""):
+            noted.add("label files that state another image's name were paired by their own", str(each.file))
+    return found
 
 
 def _boxes(labels: _Labels, numbers: dict[str, int], first: int) -> tuple[Box, ...]:
