@@ -22,7 +22,7 @@ from softdet import builders
 from softdet.config import Config, load_config
 from softdet.engine.checkpoint import load_checkpoint
 from softdet.engine.trainer import Trainer
-from softdet.evaluation.detector import load_detector
+from softdet.evaluation.detector import load_detector, read_card
 from softdet.evaluation.run import RunFolder
 
 Command = Callable[..., int]
@@ -242,6 +242,18 @@ def test_resuming_a_run_that_is_over_says_the_same_again(
     assert content(copied.outcome) == content(trained.run.outcome)
     assert copied.best.read_bytes() == best
     assert differences(state_of(copied), before) == []
+
+
+def test_where_a_run_is_made_longer_its_control_goes_on_too(
+    copied: RunFolder, softdet: Command, capsys: Output
+) -> None:
+    config = copied.config.read_text()
+    copied.config.write_text(config.replace("iterations: 24", "iterations: 30"))
+    assert copied.config.read_text() != config
+    assert softdet("train", "--resume", copied.path) == 0
+    assert read_card(copied.last).step == read_card(copied.control.last).step == 30
+    assert "now Soft Teacher, from where it stopped" in capsys.readouterr().out
+    assert not copied.control.burn_in.exists()
 
 
 def test_a_control_that_went_on_alone_leaves_nothing_to_start_from(

@@ -22,6 +22,7 @@ from softdet.cli.report import draw_run
 from softdet.config import Config, default_config, load_config, save_config
 from softdet.data.density import labeled_density
 from softdet.errors import ConfigError, RunError
+from softdet.evaluation.detector import read_card
 from softdet.evaluation.metrics import load_truth
 from softdet.evaluation.outcome import describe_outcome, describe_run, settle
 from softdet.evaluation.run import RunFolder
@@ -157,11 +158,15 @@ def _require_run(run: RunFolder) -> None:
 def _train_control(config: Config, run: RunFolder, data: builders.Data, fabric: Fabric) -> bool:
     """Train the control arm of a run, or what is left of it; False where it was asked to stop before its end."""
     own = run.control
-    if _has_begun(run, fabric):
+    is_behind = not own.last.is_file() or read_card(own.last).step < builders.count_steps(config, len(data.train))
+    has_begun = _has_begun(run, fabric)
+    if has_begun and not fabric.broadcast(is_behind):
         # Soft Teacher starts where the control has ended.
         return True
+    # One that had ended goes on too where the run was made longer: arms of unlike length say nothing.
     resume = _has_begun(own, fabric)
-    trainer = builders.make_trainer(config, fabric, replace(data, unlabeled=None), resume=resume, keep_burn_in=True)
+    labeled = replace(data, unlabeled=None)
+    trainer = builders.make_trainer(config, fabric, labeled, resume=resume, keep_burn_in=not has_begun)
     if fabric.is_global_zero:
         save_config(config, own.config)
         own.write_environment(fabric.device)
@@ -170,7 +175,8 @@ def _train_control(config: Config, run: RunFolder, data: builders.Data, fabric: 
         return False
     if fabric.is_global_zero:
         draw_run(config)
-        say(f"{describe_run(own.metrics, None)}; now Soft Teacher, from the end of the burn-in: {run.path}")
+        start = "from where it stopped" if has_begun else "from the end of the burn-in"
+        say(f"{describe_run(own.metrics, None)}; now Soft Teacher, {start}: {run.path}")
     return True
 
 
