@@ -169,6 +169,35 @@ def test_a_detector_with_other_classes_is_for_finetuning_only(own_squares: Path,
     assert not torch.equal(bias[:, 1], old[:, 1])
 
 
+def test_the_configs_rates_stand_above_the_checkpoints(tiny_config: Make, tmp_path: Path) -> None:
+    """What `optimizer.lr a tenth as large` and --resume are advised for."""
+    path = f"model.exp_path={tmp_path / 'run'}"
+    trainer = trainer_of(tiny_config(path))
+    trainer.save()
+    changed = tiny_config(path, "optimizer.lr=3e-4", "basenet.lr_backbone=3e-4", "optimizer.weight_decay=0.5")
+    groups, fresh = (trainer_of(changed, resume=resume).optimizer.param_groups for resume in (True, False))
+    options = [{key: value for key, value in group.items() if key != "params"} for group in groups]
+    assert options == [{key: value for key, value in group.items() if key != "params"} for group in fresh]
+    assert {group["base_lr"] for group in groups} == {3e-4}
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["model.anchor_sizes=[12,20,40,80,161]", "model.anchor_ratios=[2.0]", "model.anchor_octaves=[1.5]"],
+)
+def test_a_detector_with_other_anchors_is_no_start(
+    tiny_config: Make, tiny_run: Path, tmp_path: Path, override: str
+) -> None:
+    start = RunFolder(tiny_run).best
+    key = override.split("=")[0]
+    config = tiny_config(f"model.exp_path={tmp_path / 'run'}", f"model.model_path={start}", override)
+    with pytest.raises(WeightsError, match="was trained with other anchors") as raised:
+        trainer_of(config)
+    # What the message says to give is taken.
+    (given,) = [word for word in str(raised.value).split() if word.startswith(f"{key}=")]
+    trainer_of(tiny_config(f"model.exp_path={tmp_path / 'run'}", f"model.model_path={start}", given.rstrip(",")))
+
+
 def test_resuming_needs_none_of_the_weights_that_the_run_started_from(
     tiny_config: Make, tmp_path: Path, tiny_run: Path
 ) -> None:

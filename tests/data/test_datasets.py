@@ -81,6 +81,16 @@ def test_the_cache_keeps_as_many_images_as_it_may(tmp_path: Path, num_cached: in
     assert len(dataset) == 3
 
 
+def test_a_picture_that_could_not_be_read_once_is_read_anew(tmp_path: Path) -> None:
+    missing = record(tmp_path / "a.png", [[0, 0, 9, 9]])
+    content = missing.path.read_bytes()
+    dataset = ImageDataset([missing], CANVAS, "letterbox", num_cached=1)
+    missing.path.unlink()
+    assert dataset[0].failure is not None
+    missing.path.write_bytes(content)
+    assert dataset[0].failure is None
+
+
 @pytest.mark.parametrize("size", [(320, 320), (96, 128), (97, 33), (1, 1), (799, 1333)])
 def test_the_stored_canvas_is_even_and_a_quarter_larger(size: tuple[int, int]) -> None:
     for stored, side in zip(stored_canvas(size), size, strict=True):

@@ -10,6 +10,7 @@ from PIL import Image
 from softdet.data.index import Index
 from softdet.data.index_reading import load_json, load_labeled, load_unlabeled, read_class_names
 from softdet.errors import DataError
+from softdet.evaluation.columns import to_columns
 
 CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 90, "name": "dog"}, {"id": 7, "name": "emu"}]
 
@@ -85,6 +86,31 @@ def test_a_class_list_sets_the_labels_and_unlisted_classes_have_no_id(tmp_path: 
     assert index.class_names == ("dog", "bird", "cat")
     assert index.category_ids == (90, None, 3)
     assert index.images[0].labels.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("key", ["iscrowd", "ignore"])
+@pytest.mark.parametrize(
+    ("value", "is_region"),
+    [
+        *[(value, True) for value in (1, True, 1.0, "1", "true")],
+        *[(value, False) for value in (0, False, 0.0, "0", "", " False", None, float("nan"))],
+    ],
+)
+def test_a_region_is_what_is_marked_however_a_table_writes_it(
+    tmp_path: Path, key: str, value: object, is_region: bool
+) -> None:
+    content = json.loads(write(tmp_path, annotations=[box(1, 3, id=1, area=200, **{key: value})]).read_text())
+    (record,) = load_labeled(tmp_path / "index.json").images
+    assert (len(record.boxes), len(record.ignored)) == ((0, 1) if is_region else (1, 0))
+    columns = to_columns(content, [])
+    assert set(columns.ignored.tolist()) == {is_region}
+    assert len(columns.ignored) == (3 if is_region and key == "ignore" else 1)
+
+
+def test_a_mark_that_is_neither_yes_nor_no_is_an_error(tmp_path: Path) -> None:
+    path = write(tmp_path, annotations=[box(1, 3, id=5, ignore="perhaps")])
+    with pytest.raises(DataError, match="annotation 5 of image 1: `ignore` is 'perhaps'; it must be 0 or 1"):
+        load_labeled(path)
 
 
 def test_crowds_and_ignored_boxes_are_regions_without_a_class(tmp_path: Path) -> None:

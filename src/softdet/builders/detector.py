@@ -8,8 +8,11 @@ from typing import Any
 
 from softdet.config import Config, dump_config
 from softdet.data.index import Index
-from softdet.evaluation.detector import DetectorCard
+from softdet.errors import WeightsError
+from softdet.evaluation.detector import DetectorCard, read_card
 from softdet.files import digest
+
+_ANCHORS = ("anchor_sizes", "anchor_octaves", "anchor_ratios")
 
 
 def make_card(config: Config, index: Index) -> DetectorCard:
@@ -52,6 +55,27 @@ def architecture_of(config: Config) -> dict[str, Any]:
         "anchor_octaves": config.model.anchor_octaves,
         "anchor_ratios": config.model.anchor_ratios,
     }
+
+
+def require_same_anchors(config: Config, start: Path) -> None:
+    """A detector's box outputs are offsets from its own anchors: from others they would be noise.
+
+    Raises:
+        WeightsError: the detector to start from has others than the config gives.
+    """
+    own, theirs = architecture_of(config), read_card(start).architecture
+    unlike = [key for key in _ANCHORS if [*map(_rounded, own[key])] != [*map(_rounded, theirs[key])]]
+    if unlike:
+        wanted = " ".join(f"model.{key}={list(map(_rounded, theirs[key]))}" for key in unlike)
+        found = ", ".join(f"{key} {list(map(_rounded, own[key]))}" for key in unlike)
+        raise WeightsError(
+            f"model.model_path: {start} was trained with other anchors than the config's ({found}), so its boxes would "
+            f"start from noise. Give {wanted.replace(', ', ',')}, or take basenet.pretrained alone."
+        )
+
+
+def _rounded(value: float) -> float:
+    return round(value, 3)
 
 
 def _starts_trained(config: Config) -> bool:

@@ -16,7 +16,7 @@ from torch import nn
 
 from softdet.builders.arms import count_burn_in, count_steps, has_control, planned_burn_in
 from softdet.builders.data import Data, batch_sizes, make_augmenter, make_batches, require_pairs
-from softdet.builders.detector import architecture_of, make_card, pretrained_of
+from softdet.builders.detector import architecture_of, make_card, pretrained_of, require_same_anchors
 from softdet.builders.pictures import make_show
 from softdet.config import Config
 from softdet.config.auto import undecided
@@ -95,6 +95,7 @@ def make_trainer(config: Config, fabric: Fabric, data: Data, *, resume: bool, ke
     pretrained = False if resume or shares_burn_in else pretrained_of(config)
     model = build_retinanet(**architecture_of(config), num_classes=len(data.train.class_names), pretrained=pretrained)
     if config.model.model_path and not (resume or shares_burn_in):
+        require_same_anchors(config, config.model.model_path)
         start_from(model, config.model.model_path, data.train.class_names, classes_may_differ=config.model.is_finetune)
     teacher = Teacher(model, config.soft_teacher.ema_decay)
     optimizer = make_optimizer(

@@ -63,7 +63,8 @@ class ImageDataset(Dataset[Sample]):
         if index in self._cache:
             return self._cache[index]
         sample = self._read(self.records[index])
-        if len(self._cache) < self._num_cached:
+        # One that can't be read now may be there the next time: a network disk's hiccup.
+        if sample.failure is None and len(self._cache) < self._num_cached:
             self._cache[index] = sample
         return sample
 

@@ -7,12 +7,14 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from softdet.data.index import IMAGE_SUFFIXES, ImageRecord, Index
 from softdet.errors import DataError
+
+_NO, _YES = (None, 0, "", "0", "false", "no"), ("1", "true", "yes")
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
@@ -76,7 +78,7 @@ def load_labeled(path: Path, class_names: Sequence[str] | None = None, root: Pat
         in_order = sorted(categories, key=lambda category_id: (isinstance(category_id, str), category_id))
         class_names = list(dict.fromkeys(categories[category_id] for category_id in in_order))
     # An ignored region may be of a category that is no class ("ignored regions", say).
-    used = Counter(entry["category_id"] for entry in listed if not _is_ignored(entry))
+    used = Counter(entry["category_id"] for entry in listed if not is_ignored(entry))
     label_of = _labels_by_category(path, used, categories, class_names)
 
     annotations: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in images}
@@ -199,7 +201,7 @@ def _labeled_record(
             dropped["no area"] += 1
         elif corners[2] <= corners[0] or corners[3] <= corners[1]:
             dropped["outside the image"] += 1
-        elif _is_ignored(annotation):
+        elif is_ignored(annotation):
             ignored.append(corners)
         else:
             boxes.append(corners)
@@ -214,8 +216,27 @@ def _labeled_record(
     )
 
 
-def _is_ignored(annotation: dict[str, Any]) -> bool:
-    return bool(annotation.get("iscrowd") or annotation.get("ignore"))
+def is_ignored(annotation: dict[str, Any]) -> bool:
+    """Whether an annotation is a region to leave alone, not an object."""
+    return is_marked(annotation, "iscrowd") or is_marked(annotation, "ignore")
+
+
+def is_marked(annotation: dict[str, Any], key: Literal["iscrowd", "ignore"]) -> bool:
+    """Whether an annotation has a mark, written as JSON, a table (NaN for an empty cell) or text does.
+
+    Raises:
+        DataError: what stands there is neither yes nor no.
+    """
+    value = annotation.get(key)
+    said = value.strip().lower() if isinstance(value, str) else value
+    if said in _NO or (isinstance(said, float) and math.isnan(said)):
+        return False
+    if said in _YES or isinstance(said, int | float):
+        return True
+    raise DataError(
+        f"annotation {annotation.get('id')} of image {annotation.get('image_id')}: `{key}` is {value!r}; it must be 0 "
+        "or 1. Mend the list, or take the key out."
+    )
 
 
 def _is_finite(value: object) -> bool:

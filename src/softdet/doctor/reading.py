@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from softdet.data.index import IMAGE_SUFFIXES
-from softdet.data.index_reading import image_folders, load_json, load_unlabeled
+from softdet.data.index_reading import image_folders, is_ignored, load_json, load_unlabeled
 from softdet.data.sources.assembling import header_sizes
 from softdet.data.sources.finding import ImageFinder
 from softdet.data.sources.parts import Entry, Part, Split, Tally
@@ -176,7 +176,7 @@ def _open_coco(path: Path, name: PoolName, root: Path | None) -> tuple[Pool, lis
         [each["category_id"] for each in kept],
         np.array([_corners(each.get("bbox")) for each in kept], np.float64).reshape(-1, 4),
         [f"annotation {each.get('id', number)}" for number, each in enumerate(kept)],
-        np.array([bool(each.get("iscrowd") or each.get("ignore")) for each in kept], np.bool_),
+        np.array([is_ignored(each) for each in kept], np.bool_),
     )
     return Pool(name, str(path), tuple(pictures), labels), findings
 
@@ -248,7 +248,7 @@ def _pool_of(part: Part, name: PoolName, source: Path) -> Pool:
         [box.category for _, box in boxes],
         corners * np.tile(factors.reshape(-1, 2), 2)[picture],
         [box.where for _, box in boxes],
-        np.array([bool(box.more.get("iscrowd") or box.more.get("ignore")) for _, box in boxes], np.bool_),
+        np.array([is_ignored(box.more) for _, box in boxes], np.bool_),
     )
     return Pool(name, str(source), pictures, labels)
 

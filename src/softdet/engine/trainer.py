@@ -281,7 +281,11 @@ class Trainer:
         torch.set_num_threads(state["num_threads"])
         self.student.module.load_state_dict(state["student"])
         self.method.load_state_dict(state["method"])
+        # What it remembers, not the config's rates of then.
+        options = [{key: group[key] for key in group if key != "params"} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, own in zip(self.optimizer.param_groups, options, strict=True):
+            group.update(own)
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.state = TrainState(**state["train"])
         # None of another arm, and none in a checkpoint of an earlier version.

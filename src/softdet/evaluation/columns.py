@@ -14,6 +14,7 @@ import numpy as np
 from hotcoco import COCO, COCOeval
 from numpy.typing import NDArray
 
+from softdet.data.index_reading import is_ignored, is_marked
 from softdet.errors import DataError
 
 # COCO counts the best 100 detections of an image and class.
@@ -94,7 +95,7 @@ def to_columns(truth: dict[str, Any], detections: list[dict[str, Any]]) -> Colum
         classes=np.array([number for own in classes for number in own], np.int64),
         boxes=np.array([annotation["bbox"] for annotation in annotations], np.float64).reshape(-1, 4),
         areas=np.array([_area(annotation) for annotation in annotations], np.float64),
-        ignored=np.array([bool(a.get("iscrowd") or a.get("ignore")) for a in annotations], np.bool_),
+        ignored=np.array([is_ignored(a) for a in annotations], np.bool_),
         detections=rows,
     )
 
@@ -153,7 +154,7 @@ def _require_known(key: str, detections: list[dict[str, Any]], numbers: dict[int
 
 
 def _classes_of(annotation: dict[str, Any], class_numbers: dict[int | str, int]) -> list[int]:
-    if annotation.get("ignore") and not annotation.get("iscrowd"):
+    if is_marked(annotation, "ignore") and not is_marked(annotation, "iscrowd"):
         return list(class_numbers.values())
     return [class_numbers[annotation["category_id"]]]
 
