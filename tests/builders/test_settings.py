@@ -96,3 +96,14 @@ def test_an_undecided_config_is_not_built(tiny_config: Callable[..., Config]) ->
     made.launch()
     with pytest.raises(AssertionError, match=r"optimizer\.lr"):
         builders.make_trainer(config, made, builders.load_data(config), resume=False)
+
+
+def test_without_steps_the_default_passes_are_the_length(tiny_config: Callable[..., Config]) -> None:
+    changes = ("params.iterations=None", "params.evaluate_every=auto", "soft_teacher.ema_decay=auto")
+    config = tiny_config(*changes, "soft_teacher.burn_in_steps=auto")
+    assert "epoch" not in config.params.model_fields_set
+    data = builders.load_data(config)
+    config = decide(config, data, fabric()).config
+    steps = builders.count_steps(config, len(data.train))
+    assert 0 < config.params.evaluate_every <= steps
+    assert 0 < config.soft_teacher.burn_in_steps < steps

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -289,6 +291,18 @@ def test_a_run_that_was_trained_on_the_others_validation_images_is_told(
     assert "was trained on 8 of the 8 validation images of the other run" in " ".join(capsys.readouterr().out.split())
 
 
+def test_test_images_that_a_run_was_trained_on_are_told(
+    run: RunFolder, squares: Path, softdet: Command, capsys: Output
+) -> None:
+    before = run.config.read_text()
+    for name, is_told in (("train", True), ("valid", False)):
+        run.config.write_text(before.replace("  test: null\n", f"  test: {squares / name}.json\n"))
+        capsys.readouterr()
+        assert softdet("evaluate", run.path, "--split", "test") == 0
+        out = " ".join(capsys.readouterr().out.split())
+        assert ("of the 8 test images, so its numbers are too good" in out) == is_told
+
+
 def test_a_synthetic_set_is_written_and_split(
     tmp_path: Path, softdet: Command, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,3 +326,13 @@ def test_every_key_is_explained(softdet: Command, capsys: Output) -> None:
 def test_the_runs_card_names_the_users_classes(tiny_run: Path) -> None:
     card = read_card(RunFolder(tiny_run).best)
     assert dict(zip(card.class_names, card.class_ids, strict=True)) == {"red": 17, "blue": 5}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_what_the_terminal_cannot_write_stops_nothing(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    monkeypatch.setattr(cli, "app", lambda argv: print("größe \ud800"))
+    cli.main([])
+    sys.stdout.flush()
+    assert written.getvalue().decode() == ("gr\\xf6\\xdfe" if encoding == "ascii" else "größe") + " \\ud800\n"

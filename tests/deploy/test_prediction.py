@@ -197,6 +197,15 @@ def test_a_source_that_is_none_leaves_nothing_behind(weights: Path, tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_video_that_cannot_be_read_leaves_nothing_behind(weights: Path, tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    video = tmp_path / "cut.mp4"
+    video.write_bytes(b"no video")
+    with pytest.raises(DataError, match=r"cut\.mp4"):
+        open_job(weights, [video], tmp_path / "out")
+    assert list(tmp_path.iterdir()) == [video]
+
+
 def test_the_summary_counts_what_was_found(weights: Path, squares: Path, tmp_path: Path) -> None:
     entries = detect(weights, [squares / "unlabeled"], tmp_path, threshold=0.2)
     summary = json.loads((tmp_path / "summary.json").read_text())

@@ -67,7 +67,8 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
 
 def _derive(config: Config, data: Data, fabric: Fabric) -> list[Setting]:
     asked = {key: _value(config, key) for key in (*RULES, *_ALSO_READ)}
-    if "epoch" in config.params.model_fields_set:
+    # Without steps the passes decide, given or not.
+    if config.params.iterations is None or "epoch" in config.params.model_fields_set:
         asked["params.epoch"] = config.params.epoch
     of_start = []
     if config.model.model_path:

@@ -53,8 +53,8 @@ def prepare_command(
         str | None,
         typer.Option(help="Regular expression; images in whose path its first group is the same stay on one side."),
     ] = None,
-    every: Annotated[int, typer.Option(help="Of a video's frames, take each so-many-th.")] = 30,
-    seed: Annotated[int, typer.Option(help="Other numbers set other images aside.")] = 0,
+    every: Annotated[int, typer.Option(min=1, help="Of a video's frames, take each so-many-th.")] = 30,
+    seed: Annotated[int, typer.Option(min=0, help="Other numbers set other images aside.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Where to write the lists.")] = None,
     copy: Annotated[
         bool, typer.Option("--copy", help="Copy the images there too; else the lists lead to them.")
@@ -194,7 +194,7 @@ def prepare_synthetic_command(
     unlabeled: Annotated[int, typer.Option(help="Unlabeled images.")] = 400,
     valid: Annotated[int, typer.Option(help="Validation images.")] = 200,
     side: Annotated[int, typer.Option(help="Their side in pixels.")] = 128,
-    seed: Annotated[int, typer.Option(help="Other numbers give other scenes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Other numbers give other scenes.")] = 0,
 ) -> None:
     """Draw a small detection set to try everything on."""
     write_synthetic(out, num_labeled=labeled, num_unlabeled=unlabeled, num_valid=valid, side=side, seed=seed)

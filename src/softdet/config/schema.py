@@ -102,7 +102,7 @@ class ParamsConfig(Section):
         "GPU the largest of 8, 16 and 32 that its memory holds.",
     )
     epoch: Count = Field(30, description="Passes over data.train.")
-    random_seed: CountOrZero = Field(3000, description="Of weights, order and augmentation.")
+    random_seed: CountOrZero = Field(3000, le=2**63 - 1, description="Of weights, order and augmentation.")
     image_size: Annotated[ImageSize, OR_AUTO] = Field(
         (320, 320),
         description="Rows x columns of the canvas. auto: with a GPU 640 or the images' own size; without one the "

@@ -127,7 +127,7 @@ class JobFolder:
 
     def leave(self) -> None:
         """Leave nothing behind where there was nothing to do."""
-        for folder in (self.shards, self.path):
+        for folder in (self.frames, self.shards, self.path):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 

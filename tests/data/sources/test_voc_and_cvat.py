@@ -31,6 +31,14 @@ def boxes(labeled: Labeled) -> Any:
     return boxes_of(labeled.parts["train"])["a.png"]
 
 
+@pytest.mark.parametrize("encoding", ["gb2312", "no-such-one"])
+def test_an_encoding_that_cannot_be_read_is_named_with_its_file(encoding: str, tmp_path: Path) -> None:
+    file = voc(tmp_path) / "a.xml"
+    write_text(file, f'<?xml version="1.0" encoding="{encoding}"?>{file.read_text()}')
+    with pytest.raises(DataError, match=r"a\.xml: its first line names an encoding that can't be read .*UTF-8"):
+        read_labeled(tmp_path)
+
+
 @pytest.mark.parametrize("size", [SIZE, "", "<size><width>0</width><height>0</height></size>"])
 def test_the_size_may_be_missing(size: str, tmp_path: Path) -> None:
     labeled = read_labeled(voc(tmp_path, size=size))

@@ -86,6 +86,8 @@ def xml_root(path: Path) -> str:
         return next(ElementTree.iterparse(path, events=("start",)))[1].tag
     except (ElementTree.ParseError, OSError, StopIteration):
         return ""
+    except (ValueError, LookupError) as error:
+        raise _unreadable_text(path, error) from error
 
 
 def parse_xml(path: Path) -> ElementTree.Element:
@@ -98,6 +100,15 @@ def parse_xml(path: Path) -> ElementTree.Element:
         ) from error
     except OSError as error:
         raise DataError(f"{path} can't be read ({error.strerror})") from error
+    except (ValueError, LookupError) as error:
+        raise _unreadable_text(path, error) from error
+
+
+def _unreadable_text(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path}: its first line names an encoding that can't be read ({error}). Save the file as UTF-8, with "
+        'encoding="utf-8" in that line or none.'
+    )
 
 
 def _read(file: Path) -> _Labels | None:
