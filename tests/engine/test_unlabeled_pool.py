@@ -142,6 +142,23 @@ def test_it_looks_once_and_a_resumed_run_not_at_all(make_pool: Callable[..., Unl
     assert resumed.state_dict() == decision
 
 
+def test_another_action_or_other_images_are_decided_on_anew(
+    make_pool: Callable[..., UnlabeledPool], records: tuple[list[ImageRecord], list[ImageRecord]], model: RetinaNet
+) -> None:
+    flagged = make_pool(action="flag")
+    flagged.look(model, lambda line: None)
+    assert flagged.serving() is None
+    resumed = make_pool(action="leave_out")
+    resumed.load_state_dict(flagged.state_dict())
+    resumed.look(model, lambda line: None)
+    assert resumed.state_dict()["left_out"] == FOREIGN
+    # The foreign ones come first now.
+    other = make_pool(unlabeled=records[1][::-1])
+    other.load_state_dict(resumed.state_dict())
+    other.look(model, lambda line: None)
+    assert other.state_dict()["left_out"] == list(range(NUM_FOREIGN))
+
+
 def test_of_a_large_pool_a_sample_by_the_seed_is_looked_at_unless_images_are_left_out(
     make_pool: Callable[..., UnlabeledPool], model: RetinaNet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,4 +258,4 @@ def test_two_processes_decide_as_one(
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert first == second == [decision for decision, _ in expected]
     assert [pool.file.read_text() for pool in pools] == [text for _, text in expected]
-    assert expected[0][0] == {"left_out": FOREIGN}
+    assert expected[0][0]["left_out"] == FOREIGN

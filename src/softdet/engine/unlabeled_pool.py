@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -118,12 +119,18 @@ class UnlabeledPool:
         return [place for place in range(len(self.pool)) if place not in left_out]
 
     def state_dict(self) -> dict[str, Any]:
-        """The decision; a resumed run doesn't make it anew."""
-        return {"left_out": self._left_out}
+        """The decision, and of what; a resumed run doesn't make it anew."""
+        return {"left_out": self._left_out, "of": self._asked()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
-        self._left_out = state["left_out"]
+        """Go on where `state_dict` was taken, unless other images are there now or something else is to be done."""
+        if state.get("of", self._asked()) == self._asked():
+            self._left_out = state["left_out"]
+
+    def _asked(self) -> tuple[str, str]:
+        # Places in a list mean nothing in another one; without folders, since a set may be moved.
+        names = "\n".join(record.path.name for record in self.pool.records)
+        return self.action, hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
 
     def _drawn(self, num_images: int, stream: int | None) -> list[int]:
         if stream is None or num_images <= MAX_LOOKED_AT:
