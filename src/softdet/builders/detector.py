@@ -63,19 +63,18 @@ def require_same_anchors(config: Config, start: Path) -> None:
     Raises:
         WeightsError: the detector to start from has others than the config gives.
     """
-    own, theirs = architecture_of(config), read_card(start).architecture
-    unlike = [key for key in _ANCHORS if [*map(_rounded, own[key])] != [*map(_rounded, theirs[key])]]
+    own, theirs = (
+        {key: ",".join(f"{value:.4g}" for value in architecture[key]) for key in _ANCHORS}
+        for architecture in (architecture_of(config), read_card(start).architecture)
+    )
+    unlike = [key for key in _ANCHORS if own[key] != theirs[key]]
     if unlike:
-        wanted = " ".join(f"model.{key}={list(map(_rounded, theirs[key]))}" for key in unlike)
-        found = ", ".join(f"{key} {list(map(_rounded, own[key]))}" for key in unlike)
+        wanted = " ".join(f"model.{key}=[{theirs[key]}]" for key in unlike)
+        found = "; ".join(f"{key} {own[key]}" for key in unlike)
         raise WeightsError(
             f"model.model_path: {start} was trained with other anchors than the config's ({found}), so its boxes would "
-            f"start from noise. Give {wanted.replace(', ', ',')}, or take basenet.pretrained alone."
+            f"start from noise. Give {wanted}, or take basenet.pretrained alone."
         )
-
-
-def _rounded(value: float) -> float:
-    return round(value, 3)
 
 
 def _starts_trained(config: Config) -> bool:

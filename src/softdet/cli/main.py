@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +24,6 @@ from softdet.cli.pseudo_label import merge, pseudo_label
 from softdet.cli.report import report
 from softdet.cli.train import train
 from softdet.config import Config, describe, json_schema, keys, load_config, markdown
-from softdet.data.index import Index
 from softdet.data.index_reading import load_labeled, load_unlabeled
 from softdet.data.sources.overlap import unseen
 from softdet.data.sources.parts import Tally
@@ -109,7 +107,7 @@ def _evaluate_run(place: Path, split: str, rerun: bool) -> dict[str, Any]:
     device, batch_size = _device(settings), settings.inference.batch_size
     if split == "test":
         test = builders.load_test(settings, read_card(folder.best).class_names)
-        _warn_of_seen(folder, test, "test images")
+        _warn_of_seen(folder, test.source, settings.data.root, "test images")
         metrics = evaluate_test(folder, test.source, test, device=device, batch_size=batch_size)
         print_metrics(metrics, f"{folder.best} on test")
         return metrics
@@ -147,10 +145,7 @@ def compare(
         batch_size=settings.inference.batch_size,
     )
     names = [str(run.path) for run in runs]
-    with suppress(SoftdetError):
-        # Its images may be gone by now.
-        judged_on = load_labeled(settings.data.valid, root=settings.data.root)
-        _warn_of_seen(runs[0], judged_on, "validation images of the other run")
+    _warn_of_seen(runs[0], settings.data.valid, settings.data.root, "validation images of the other run")
     console.print(comparison_table([*zip(names, (result.before, result.after), strict=True)]))
     say(f"gain {describe_gain(result.gain)}")
     steps = [read_card(run.last).step for run in runs]
@@ -161,7 +156,7 @@ def compare(
     say(f"truth, before and after, a row each: {picture}")
 
 
-def _warn_of_seen(run: RunFolder, judged_on: Index, what: str) -> None:
+def _warn_of_seen(run: RunFolder, judged_on: Path, root: Path | None, what: str) -> None:
     """Say so where a run was trained on images that it is judged on here."""
     try:
         config = load_config(run.config)
@@ -169,10 +164,11 @@ def _warn_of_seen(run: RunFolder, judged_on: Index, what: str) -> None:
         trained_on = [load_labeled(data.train, root=data.root)]
         if data.unlabeled and config.soft_teacher.enabled:
             trained_on.append(load_unlabeled(data.unlabeled, data.root))
+        judged = load_labeled(judged_on, root=root)
     except SoftdetError:
         # Its images may be gone by now.
         return
-    files = [record.path for record in judged_on.images if record.path.is_file()]
+    files = [record.path for record in judged.images if record.path.is_file()]
     known = [record.path for index in trained_on for record in index.images if record.path.is_file()]
     if seen := len(files) - len(unseen(files, known, Tally())):
         say(f"warning: {run.path} was trained on {seen} of the {len(files)} {what}, so its numbers are too good")

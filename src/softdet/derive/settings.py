@@ -42,8 +42,8 @@ def derive(asked: Mapping[str, Any], facts: Facts) -> list[Setting]:
     """Derive all that was left to `auto`.
 
     Args:
-        asked: the value of each dotted key, `auto` where it is to be derived; `params.epoch` only if
-            it decides the length.
+        asked: the value of each dotted key, `auto` where it is to be derived; `params.epoch` only if it decides the
+            length.
         facts: of the data and the machine.
 
     Returns:
