@@ -7,7 +7,6 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import typer
 import softdet as package
 from softdet.cli import main as cli
 from softdet.config import keys, load_config
-from softdet.evaluation.detector import load_detector, read_card, save_detector
+from softdet.evaluation.detector import read_card
 from softdet.evaluation.run import RunFolder
 from softdet.evaluation.validation import kept_detections_are_fresh
 
@@ -252,55 +251,6 @@ if SHARED.is_dir():
         expected = content(SHARED / "expected.json")["stats"]
         found = content(tmp_path / "out.json")
         assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-9)
-
-
-def test_comparing_a_run_with_itself_gains_nothing(
-    tiny_run: Path, tmp_path: Path, softdet: Command, capsys: Output, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
-    assert softdet("compare", tiny_run, tiny_run, "--weights", "best", "--out", tmp_path / "picture.png") == 0
-    out = capsys.readouterr().out
-    assert "gain +0.0 mAP (95% interval +0.0..+0.0" in out
-    assert out.count(f"{100 * content(RunFolder(tiny_run).evaluation)['AP']:.1f}") >= 2
-    assert (tmp_path / "picture.png").is_file()
-
-
-@pytest.mark.parametrize(("weights", "is_told"), [("last", True), ("best", False)])
-def test_runs_of_unlike_length_are_told(
-    tiny_run: Path, tmp_path: Path, softdet: Command, capsys: Output, weights: str, is_told: bool
-) -> None:
-    run = RunFolder(tmp_path / "run")
-    shutil.copytree(tiny_run, run.path)
-    detector = load_detector(run.last)
-    save_detector(run.last, detector.model, replace(detector.card, step=1234))
-    assert softdet("compare", run.path, tiny_run, "--weights", weights, "--out", tmp_path / "picture.png") == 0
-    out = " ".join(capsys.readouterr().out.split())
-    told = f"after 1,234 and {detector.card.step} steps: part of that may be the longer training's"
-    assert (told in out) == is_told
-    assert ("steps: part of that" in out) == is_told
-
-
-def test_a_run_that_was_trained_on_the_others_validation_images_is_told(
-    tiny_run: Path, squares: Path, tmp_path: Path, softdet: Command, capsys: Output
-) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(tiny_run, run)
-    config = run / "config.yaml"
-    config.write_text(config.read_text().replace(str(squares / "train.json"), str(squares / "valid.json")))
-    assert softdet("compare", run, tiny_run, "--out", tmp_path / "picture.png") == 0
-    assert "was trained on 8 of the 8 validation images of the other run" in " ".join(capsys.readouterr().out.split())
-
-
-def test_test_images_that_a_run_was_trained_on_are_told(
-    run: RunFolder, squares: Path, softdet: Command, capsys: Output
-) -> None:
-    before = run.config.read_text()
-    for name, is_told in (("train", True), ("valid", False)):
-        run.config.write_text(before.replace("  test: null\n", f"  test: {squares / name}.json\n"))
-        capsys.readouterr()
-        assert softdet("evaluate", run.path, "--split", "test") == 0
-        out = " ".join(capsys.readouterr().out.split())
-        assert ("of the 8 test images, so its numbers are too good" in out) == is_told
 
 
 def test_a_synthetic_set_is_written_and_split(
