@@ -107,3 +107,14 @@ def test_without_steps_the_default_passes_are_the_length(tiny_config: Callable[.
     steps = builders.count_steps(config, len(data.train))
     assert 0 < config.params.evaluate_every <= steps
     assert 0 < config.soft_teacher.burn_in_steps < steps
+
+
+def test_a_burn_in_that_was_left_out_stays_when_the_run_is_made_longer(tiny_config: Callable[..., Config]) -> None:
+    config = tiny_config("params.iterations=50", "soft_teacher.burn_in_steps=None")
+    data = builders.load_data(config)
+    decided = decide(config, data, fabric())
+    assert decided.settings[-1] == ("soft_teacher.burn_in_steps", 10, "for 50 steps, as it was left out")
+    longer = decide(with_values(decided.config, {"params.iterations": 100}), data, fabric())
+    assert longer.config.soft_teacher.burn_in_steps == 10
+    supervised = with_values(config, {"soft_teacher.enabled": False})
+    assert decide(supervised, data, fabric()).config == supervised

@@ -20,6 +20,7 @@ from softdet.derive.fitting import (
     fit_canvas,
     on_canvas,
 )
+from softdet.derive.settings import derive
 from softdet.ops.anchors import Anchors
 
 Make = Callable[..., Facts]
@@ -87,6 +88,17 @@ def test_anchors_shrink_for_small_objects_and_no_further_than_helps(
     sizes, reason = fit_anchor_sizes(make_facts([side] * 10, (480, 480)), (160, 160), RATIOS)
     assert sizes == tuple(round(size * factor) for size in SIZES)
     assert ("instead of" in reason) == (factor < 1)
+
+
+def test_anchors_fit_with_the_octaves_that_were_given(make_facts: Make) -> None:
+    facts = make_facts([45] * 10, (480, 480))
+    small = (0.5, *OCTAVES)
+    assert fit_anchor_sizes(facts, (160, 160), RATIOS, octaves=small)[0] == SIZES
+    asked = {"params.image_size": (160, 160), "model.anchor_ratios": RATIOS, "params.resize": "letterbox"}
+    asked |= {"model.anchor_sizes": "auto", "model.anchor_octaves": "auto"}
+    of_auto, of_given = (derive(asked | {"model.anchor_octaves": octaves}, facts)[0] for octaves in ("auto", small))
+    assert of_auto.value == tuple(size / 2 for size in SIZES)
+    assert of_given.value == SIZES
 
 
 def test_a_class_of_small_objects_gets_a_small_octave(make_facts: Make) -> None:

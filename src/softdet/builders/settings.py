@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+from softdet.builders.arms import count_steps, planned_burn_in
 from softdet.builders.data import Data
 from softdet.config import Config
 from softdet.config.auto import AUTO, undecided
@@ -24,6 +25,7 @@ _OF_THE_START = {
     "model.anchor_sizes": "anchor_sizes",
     "model.anchor_octaves": "anchor_octaves",
 }
+_BURN_IN = "soft_teacher.burn_in_steps"
 _ALSO_READ = ("params.resize", "model.anchor_ratios", "optimizer.which")
 
 
@@ -52,7 +54,13 @@ def decide(config: Config, data: Data, fabric: Fabric) -> Decided:
     if fabric.is_global_zero and undecided(config):
         settings = _derive(config, data, fabric)
     settings = fabric.broadcast(settings)
-    return Decided(with_values(config, {setting.key: setting.value for setting in settings}), tuple(settings))
+    decided = with_values(config, {setting.key: setting.value for setting in settings})
+    if decided.soft_teacher.enabled and decided.soft_teacher.burn_in_steps is None:
+        # Written out, so that a run that is made longer later keeps the burn-in that it had.
+        num_steps = count_steps(decided, len(data.train))
+        burn_in = Setting(_BURN_IN, planned_burn_in(decided, num_steps), f"for {num_steps:,} steps, as it was left out")
+        settings, decided = [*settings, burn_in], with_values(decided, {burn_in.key: burn_in.value})
+    return Decided(decided, tuple(settings))
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:

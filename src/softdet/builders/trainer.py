@@ -82,8 +82,7 @@ def make_trainer(config: Config, fabric: Fabric, data: Data, *, resume: bool, ke
     params, run = config.params, RunFolder(config.model.exp_path)
     num_steps = count_steps(config, len(data.train))
     burn_in = count_burn_in(config, num_steps)
-    if not resume:
-        require_pairs(config, fabric.world_size)
+    require_pairs(config, fabric.world_size)
     batches, pool = make_batches(config, data, fabric, burn_in)
     shares_burn_in = has_control(config) and not resume
 

@@ -61,12 +61,16 @@ def fit_canvas(facts: Facts) -> tuple[Size, str]:
 
 
 def fit_anchor_sizes(
-    facts: Facts, canvas: Size, ratios: Sequence[float], resize: Resize = "letterbox"
+    facts: Facts,
+    canvas: Size,
+    ratios: Sequence[float],
+    resize: Resize = "letterbox",
+    octaves: Sequence[float] = OCTAVES,
 ) -> tuple[tuple[float, ...], str]:
-    """The sides of the anchors on P3 to P7, and why."""
+    """The sides of the anchors on P3 to P7, and why; of each there are those multiples."""
     boxes = on_canvas(facts, canvas, resize)
     uncovered = {
-        factor: float((best_overlap(boxes, canvas, _scaled(factor), OCTAVES, ratios) < POSITIVE_IOU).mean())
+        factor: float((best_overlap(boxes, canvas, _scaled(factor), octaves, ratios) < POSITIVE_IOU).mean())
         for factor in _FACTORS
     }
     usual = uncovered[1.0]

@@ -87,8 +87,13 @@ def _image_size(facts: Facts, known: _Known) -> tuple[tuple[int, int], str]:
 
 
 def _anchor_sizes(facts: Facts, known: _Known) -> tuple[tuple[float, ...], str]:
+    octaves = known["model.anchor_octaves"]
     return fitting.fit_anchor_sizes(
-        facts, known["params.image_size"], known["model.anchor_ratios"], known["params.resize"]
+        facts,
+        known["params.image_size"],
+        known["model.anchor_ratios"],
+        known["params.resize"],
+        fitting.OCTAVES if octaves == AUTO else octaves,
     )
 
 
