@@ -255,11 +255,27 @@ def test_each_classs_threshold_is_lowered_by_itself(start: Callable[..., Any]) -
         method.lower_score_thresholds(0.9, 0.2)
         assert thresholds.value.tolist() == pytest.approx(after), "never raised, and a class that is shut stays shut"
     assert method.score_threshold == pytest.approx(0.72)
-    assert thresholds.is_fixed
     _, _, resumed = start("soft_teacher.pseudo_cls_th=auto")
     resumed.load_state_dict(method.state_dict())
-    assert torch.equal(resumed.labeler.score_thresholds.value, thresholds.value)
-    assert resumed.labeler.score_thresholds.is_fixed
+    for each in (thresholds, resumed.labeler.score_thresholds):
+        lowered = each.value.tolist()
+        assert lowered == pytest.approx([0.72, 1.0])
+        each.observe(torch.tensor([[0, 0.95], [1, 0.95]]), 8)
+        assert each.value.tolist() == lowered, "they follow the teacher no more"
+
+
+def test_what_was_turned_stands_until_its_key_is_changed(start: Callable[..., Any]) -> None:
+    _, _, method = start("soft_teacher.pseudo_cls_th=.9", "soft_teacher.unsup_loss_weight=2")
+    method.lower_score_thresholds(0.5, 0.2)
+    method.set_unsupervised_weight(0.0)
+    for threshold, weight, found in ((0.9, 2, (0.45, 0)), (0.7, 2, (0.7, 0)), (0.9, 0.5, (0.45, 0.5))):
+        _, _, resumed = start(f"soft_teacher.pseudo_cls_th={threshold}", f"soft_teacher.unsup_loss_weight={weight}")
+        resumed.load_state_dict(method.state_dict())
+        assert (resumed.score_threshold, resumed.unsupervised_weight) == found
+        # Nor does it come back with the checkpoint after that.
+        _, _, again = start(f"soft_teacher.pseudo_cls_th={threshold}", f"soft_teacher.unsup_loss_weight={weight}")
+        again.load_state_dict(resumed.state_dict())
+        assert (again.score_threshold, again.unsupervised_weight) == found
 
 
 def test_the_control_has_no_health(tiny_config: Callable[..., Config], tmp_path: Path) -> None:

@@ -260,6 +260,6 @@ class Labeler:
         counts = torch.cat([targets.labels for targets in class_targets]).bincount(minlength=len(self.class_names))
         for name, count, limit in zip(self.class_names, counts.tolist(), self.score_thresholds.value, strict=False):
             statistics[f"pseudo_boxes/{name}"] = count / num_images
-            if self.score_thresholds.is_automatic:
+            if self.score_thresholds.fixed is None:
                 statistics[f"threshold/{name}"] = float(limit)
         return statistics

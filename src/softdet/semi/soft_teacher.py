@@ -59,6 +59,7 @@ class SoftTeacher:
         self.ramp_steps = ramp_steps
         self.max_loss_ratio = max_loss_ratio
         self.missing_labels = missing_labels
+        self._asked = {"score_thresholds": labeler.score_thresholds.fixed, "unsupervised_weight": unsupervised_weight}
         self._adjusted: dict[str, Any] = {}
 
     def step(self, batches: Sequence[AugmentedBatch]) -> Iterator[StepOutput]:
@@ -121,7 +122,7 @@ class SoftTeacher:
     def lower_score_thresholds(self, factor: float, lowest: float) -> None:
         """Multiply each class's threshold for the rest of the run, down to the lowest; 1 and what is below that stay.
 
-        What is adjusted travels in the state, and stands above the config.
+        What is adjusted travels in the state, and stands above the config until its key there is changed.
         """
         values = self.labeler.score_thresholds.value
         lowered = torch.where(values < 1, values.minimum((factor * values).clamp(min=lowest)), values)
@@ -148,13 +149,16 @@ class SoftTeacher:
             "teacher": self.teacher.state_dict(),
             "labeler": self.labeler.state_dict(),
             "adjusted": dict(self._adjusted),
+            "asked": dict(self._asked),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
         self.teacher.load_state_dict(state["teacher"])
         self.labeler.load_state_dict(state["labeler"])
-        self._adjusted = dict(state["adjusted"])
+        # Checkpoints of before 2026-11-27 don't know what was asked for; in them all of it stands.
+        asked = state.get("asked", self._asked)
+        self._adjusted = {key: value for key, value in state["adjusted"].items() if asked[key] == self._asked[key]}
         self._apply_adjusted()
 
     def _apply_adjusted(self) -> None:

@@ -74,13 +74,11 @@ class ScoreThresholds:
         density: (K,) true boxes of each class per labeled image.
 
     Attributes:
-        is_automatic: whether there was no fixed value to start with.
-        is_fixed: whether the values stand, from the start or since `fix`.
         value: (K,) now.
     """
 
     def __init__(self, fixed: float | None, density: Sequence[float]) -> None:
-        self.is_automatic, self.is_fixed = fixed is None, False
+        self.fixed, self._stands = fixed, False
         self.density = tuple(density)
         self.num_images = torch.zeros(0, dtype=torch.int64)
         self.rows = torch.zeros(0, 3)
@@ -90,7 +88,7 @@ class ScoreThresholds:
 
     def fix(self, values: Sequence[float]) -> None:
         """Let these stand from now on, one for each class."""
-        self.is_fixed = True
+        self._stands = True
         self.value = torch.tensor(values, dtype=torch.float32)
 
     def observe(self, rows: Tensor, num_images: int) -> None:
@@ -100,7 +98,7 @@ class ScoreThresholds:
             rows: (N, 2) label and score, the same on every rank.
             num_images: how many images they were found in.
         """
-        if self.is_fixed:
+        if self._stands:
             return
         self.num_images = torch.cat([self.num_images, torch.tensor([num_images])])
         step = torch.full((len(rows), 1), float(len(self.num_images) - 1))
@@ -130,5 +128,5 @@ class ScoreThresholds:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken; a fixed value is the config's, and stays."""
         self.num_images, self.rows = state["num_images"], state["rows"]
-        if not self.is_fixed:
+        if not self._stands:
             self.value = state["value"]
