@@ -9,8 +9,10 @@ from PIL import Image
 
 from softdet.data.index import Index
 from softdet.data.index_reading import load_json, load_labeled, load_unlabeled, read_class_names
+from softdet.data.sources.reading import read_labeled
 from softdet.errors import DataError
 from softdet.evaluation.columns import to_columns
+from softdet.evaluation.metrics import load_truth
 
 CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 90, "name": "dog"}, {"id": 7, "name": "emu"}]
 
@@ -71,6 +73,28 @@ def test_images_with_gaps_and_text_for_ids_keep_their_own_boxes(tmp_path: Path) 
     assert [record.labels.tolist() for record in index.images] == [[0], [1, 0], [], [2]]
     assert index.images[2].boxes.shape == (0, 4)
     assert len(index) == 4
+
+
+@pytest.mark.parametrize(("of_image", "of_box"), [(1, "1"), ("1", 1)])
+def test_an_image_named_by_text_and_by_number_is_an_error(tmp_path: Path, of_image: object, of_box: object) -> None:
+    path = write(tmp_path, [image(of_image)], [box(of_box, 3)])
+    for read in (load_labeled, read_labeled):
+        with pytest.raises(DataError, match=f"names its image {of_box!r}, and `images` has {of_image!r}"):
+            read(path)
+
+
+def test_a_blank_around_a_name_makes_no_other_class(tmp_path: Path) -> None:
+    categories = [{"id": 1, "name": " cat"}, {"id": 2, "name": "dog "}]
+    index = load_labeled(write(tmp_path, annotations=[box(1, 2)], categories=categories), ("dog", "cat"))
+    assert index.category_ids == (2, 1)
+
+
+def test_a_number_that_no_float_holds_is_not_finite(tmp_path: Path) -> None:
+    path = write(tmp_path, annotations=[box(1, 3, (0, 0, 10**400, 5))])
+    assert load_labeled(path).dropped == {"not four finite numbers": 1}
+    assert [what for what, _, _ in read_labeled(path).dropped.rows()] == ["boxes that are not four finite numbers"]
+    with pytest.raises(DataError, match="1 of 1 annotations have no bbox of four finite numbers"):
+        load_truth(path)
 
 
 def test_category_ids_may_be_text_too(tmp_path: Path) -> None:

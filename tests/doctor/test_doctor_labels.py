@@ -59,10 +59,10 @@ def test_imbalance(own: Any, only: Callable[..., Any]) -> None:
 
 
 def test_a_class_that_only_validation_knows_and_its_likely_twin(own: Any) -> None:
-    own.content["valid"]["categories"][1]["name"] = "Dog "
+    own.content["valid"]["categories"][1]["name"] = "Dog"
     findings = {finding.code: finding for finding in own.examine().findings}
     assert findings["classes-differ"].level == "error"
-    assert "'Dog ' and 'dog' are the same name spelled differently" in findings["classes-differ"].message
+    assert "'Dog' and 'dog' are the same name spelled differently" in findings["classes-differ"].message
 
 
 def test_the_same_ids_with_other_names(own: Any, only: Callable[..., Any]) -> None:

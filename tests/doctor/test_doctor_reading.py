@@ -28,6 +28,17 @@ def test_boxes_of_images_that_are_not_listed(own: Any, only: Callable[..., Any])
     assert finding.places[0].detail == "annotation 99 of image 77"
 
 
+def test_boxes_that_name_their_image_by_text(own: Any, only: Callable[..., Any]) -> None:
+    own.content["labeled"]["annotations"].append({"id": 99, "image_id": "1", "category_id": 0, "bbox": [1, 2, 30, 40]})
+    finding = only(own.examine(), "image-id-kind")
+    assert (finding.level, finding.places[0].detail) == ("error", "annotation 99 of image '1'")
+
+
+def test_a_blank_at_the_end_makes_no_other_class(own: Any) -> None:
+    own.content["valid"]["categories"][0]["name"] += " "
+    assert own.examine().findings == ()
+
+
 def test_an_id_that_stands_twice(own: Any) -> None:
     own.content["labeled"]["images"][1]["id"] = 1
     codes = [finding.code for finding in own.examine().findings]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from softdet.data.coco_fields import box_of, is_ignored, size_of
 from softdet.data.index import IMAGE_SUFFIXES, ImageRecord, Index
 from softdet.errors import DataError
-
-_NO, _YES = (None, 0, "", "0", "false", "no"), ("1", "true", "yes")
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
@@ -70,7 +68,9 @@ def load_labeled(path: Path, class_names: Sequence[str] | None = None, root: Pat
     content = load_json(path)
     images = entries_of(path, content, "images", ("id", "file_name"))
     listed = entries_of(path, content, "annotations", ("image_id", "category_id"))
-    categories = {entry["id"]: str(entry["name"]) for entry in entries_of(path, content, "categories", ("id", "name"))}
+    named = entries_of(path, content, "categories", ("id", "name"))
+    # As `softdet prepare` writes them: a blank at the end makes no other class.
+    categories = {entry["id"]: str(entry["name"]).strip() for entry in named}
     if not categories:
         raise DataError(f"{path}: no `categories`, so its boxes have no classes. Is it a labeled index?")
     if class_names is None:
@@ -81,6 +81,7 @@ def load_labeled(path: Path, class_names: Sequence[str] | None = None, root: Pat
     used = Counter(entry["category_id"] for entry in listed if not is_ignored(entry))
     label_of = _labels_by_category(path, used, categories, class_names)
 
+    require_ids_of_one_kind(path, images, listed)
     annotations: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in images}
     dropped: Counter[str] = Counter()
     for annotation in listed:
@@ -156,6 +157,23 @@ def entries_of(path: Path, content: dict[str, Any], name: str, keys: tuple[str, 
     return entries
 
 
+def require_ids_of_one_kind(path: Path, images: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> None:
+    """Make sure that no annotation names an image by text where the image has a number, or the other way round.
+
+    Raises:
+        DataError: one does; its box would be lost as one of an image that isn't listed.
+    """
+    ids = {image["id"] for image in images}
+    as_text = {str(number): number for number in ids}
+    for annotation in annotations:
+        meant = as_text.get(str(annotation["image_id"]))
+        if annotation["image_id"] not in ids and meant is not None:
+            raise DataError(
+                f"{path}: an annotation names its image {annotation['image_id']!r}, and `images` has {meant!r}: text "
+                "the one, a number the other. Write the ids in the same way in both lists."
+            )
+
+
 def _labels_by_category(
     path: Path, used: Counter[Any], categories: dict[Any, str], class_names: Sequence[str]
 ) -> dict[Any, int]:
@@ -191,11 +209,11 @@ def _labeled_record(
     size = _size(path, image)
     boxes, labels, ignored = [], [], []
     for annotation in annotations:
-        box = annotation.get("bbox")
-        if not (isinstance(box, list) and len(box) == 4 and all(_is_finite(value) for value in box)):
+        box = box_of(annotation)
+        if box is None:
             dropped["not four finite numbers"] += 1
             continue
-        x, y, width, height = map(float, box)
+        x, y, width, height = box
         corners = [max(x, 0.0), max(y, 0.0), min(x + width, float(size[1])), min(y + height, float(size[0]))]
         if width <= 0 or height <= 0:
             dropped["no area"] += 1
@@ -216,43 +234,15 @@ def _labeled_record(
     )
 
 
-def is_ignored(annotation: dict[str, Any]) -> bool:
-    """Whether an annotation is a region to leave alone, not an object."""
-    return is_marked(annotation, "iscrowd") or is_marked(annotation, "ignore")
-
-
-def is_marked(annotation: dict[str, Any], key: Literal["iscrowd", "ignore"]) -> bool:
-    """Whether an annotation has a mark, written as JSON, a table (NaN for an empty cell) or text does.
-
-    Raises:
-        DataError: what stands there is neither yes nor no.
-    """
-    value = annotation.get(key)
-    said = value.strip().lower() if isinstance(value, str) else value
-    if said in _NO or (isinstance(said, float) and math.isnan(said)):
-        return False
-    if said in _YES or isinstance(said, int | float):
-        return True
-    raise DataError(
-        f"annotation {annotation.get('id')} of image {annotation.get('image_id')}: `{key}` is {value!r}; it must be 0 "
-        "or 1. Mend the list, or take the key out."
-    )
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
 def _size(path: Path, image: dict[str, Any]) -> tuple[int, int]:
-    # Tables give whole numbers back as 640.0.
-    sides = (image.get("height"), image.get("width"))
-    height, width = (int(side) if isinstance(side, float) and side.is_integer() else side for side in sides)
-    if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
+    size = size_of(image)
+    if size is None:
         raise DataError(
-            f"{path}: image {image.get('file_name')!r} (id {image.get('id')}) has width {width!r} "
-            f"and height {height!r}; both must be whole numbers above 0. Write the size of the file's picture there."
+            f"{path}: image {image.get('file_name')!r} (id {image.get('id')}) has width {image.get('width')!r} and "
+            f"height {image.get('height')!r}; both must be whole numbers above 0. Write the size of the file's picture "
+            "there."
         )
-    return height, width
+    return size
 
 
 def _locate(image: dict[str, Any], folders: list[Path]) -> Path:

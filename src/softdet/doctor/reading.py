@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from softdet.data.coco_fields import box_of, is_ignored, size_of
 from softdet.data.index import IMAGE_SUFFIXES
-from softdet.data.index_reading import image_folders, is_ignored, load_json, load_unlabeled
+from softdet.data.index_reading import image_folders, load_json, load_unlabeled
 from softdet.data.sources.assembling import header_sizes
 from softdet.data.sources.finding import ImageFinder
 from softdet.data.sources.parts import Entry, Part, Split, Tally
@@ -146,7 +147,7 @@ def _open_coco(path: Path, name: PoolName, root: Path | None) -> tuple[Pool, lis
     finder = ImageFinder(path.parent, folders)
     written = [str(image["file_name"]) for image in images]
     pictures = [
-        Picture(name, file or folders[0] / name, _size(image))
+        Picture(name, file or folders[0] / name, size_of(image))
         for name, file, image in zip(written, finder.find(written, path), images, strict=True)
     ]
     findings += found(
@@ -162,6 +163,17 @@ def _open_coco(path: Path, name: PoolName, root: Path | None) -> tuple[Pool, lis
     )
     position = {image["id"]: number for number, image in enumerate(images)}
     lost = [each for each in listed if each["image_id"] not in position]
+    as_text = set(map(str, position))
+    of_other_kind = [each for each in lost if str(each["image_id"]) in as_text]
+    findings += found(
+        "error",
+        "image-id-kind",
+        [Place(path.name, f"annotation {each.get('id', '?')} of image {each['image_id']!r}") for each in of_other_kind],
+        f"{name}: boxes that name their image by text where `images` has a number, or the other way round; training "
+        "refuses the list",
+        "Write the ids in the same way in both lists.",
+    )
+    lost = [each for each in lost if str(each["image_id"]) not in as_text]
     findings += found(
         "warning",
         "image-not-listed",
@@ -171,10 +183,10 @@ def _open_coco(path: Path, name: PoolName, root: Path | None) -> tuple[Pool, lis
     )
     kept = [each for each in listed if each["image_id"] in position]
     labels = Labels(
-        {category["id"]: str(category["name"]) for category in _without_dummy(categories, kept)},
+        {category["id"]: str(category["name"]).strip() for category in _without_dummy(categories, kept)},
         np.array([position[each["image_id"]] for each in kept], np.int64),
         [each["category_id"] for each in kept],
-        np.array([_corners(each.get("bbox")) for each in kept], np.float64).reshape(-1, 4),
+        np.array([_corners(box_of(each)) for each in kept], np.float64).reshape(-1, 4),
         [f"annotation {each.get('id', number)}" for number, each in enumerate(kept)],
         np.array([is_ignored(each) for each in kept], np.bool_),
     )
@@ -220,18 +232,8 @@ def _doubled(entries: list[dict[str, Any]], what: str, name: str) -> list[Findin
     )
 
 
-def _corners(box: Any) -> tuple[float, ...]:
-    if not (isinstance(box, list) and len(box) == 4 and all(isinstance(value, int | float) for value in box)):
-        return _NAN4
-    x, y, width, height = map(float, box)
-    return x, y, x + width, y + height
-
-
-def _size(image: dict[str, Any]) -> tuple[int, int] | None:
-    sides = [image.get("height"), image.get("width")]
-    if all(isinstance(side, int | float) and side == side // 1 and side > 0 for side in sides):
-        return int(sides[0] or 0), int(sides[1] or 0)
-    return None
+def _corners(box: tuple[float, float, float, float] | None) -> tuple[float, ...]:
+    return _NAN4 if box is None else (box[0], box[1], box[0] + box[2], box[1] + box[3])
 
 
 def _pool_of(part: Part, name: PoolName, source: Path) -> Pool:

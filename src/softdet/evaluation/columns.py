@@ -14,7 +14,7 @@ import numpy as np
 from hotcoco import COCO, COCOeval
 from numpy.typing import NDArray
 
-from softdet.data.index_reading import is_ignored, is_marked
+from softdet.data.coco_fields import is_ignored, is_marked
 from softdet.errors import DataError
 
 # COCO counts the best 100 detections of an image and class.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from hotcoco import COCOeval
 from numpy.typing import NDArray
 
+from softdet.data.coco_fields import box_of, is_finite
 from softdet.data.index_reading import load_json
 from softdet.errors import DataError
 from softdet.evaluation.columns import counted_detections, new_evaluation, number_ids, some_ids, to_columns
@@ -229,9 +229,9 @@ def _summarize(evaluation: COCOeval) -> dict[str, float]:
 def _is_detection(entry: Any) -> bool:
     return (
         _has_ids(entry, ("image_id", "category_id"))
-        and _is_box(entry.get("bbox"))
+        and box_of(entry) is not None
         and min(entry["bbox"][2:]) >= 0
-        and _is_finite(entry.get("score"))
+        and is_finite(entry.get("score"))
     )
 
 
@@ -240,12 +240,4 @@ def _has_ids(entry: object, keys: Sequence[str]) -> bool:
 
 
 def _is_box_with_area(annotation: dict[str, Any]) -> bool:
-    return _is_box(annotation.get("bbox")) and (annotation.get("area") is None or _is_finite(annotation["area"]))
-
-
-def _is_box(box: object) -> bool:
-    return isinstance(box, list) and len(box) == 4 and all(_is_finite(value) for value in box)
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return box_of(annotation) is not None and (annotation.get("area") is None or is_finite(annotation["area"]))

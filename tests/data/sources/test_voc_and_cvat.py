@@ -127,7 +127,7 @@ def test_a_box_without_numbers_is_counted(tmp_path: Path) -> None:
     labeled = read_labeled(voc(tmp_path, voc_object(), "<object><name>cat</name></object>"))
     assert boxes(labeled) == [("cat", [10, 10, 20, 20])]
     assert labeled.dropped.rows()[0] == (
-        "boxes with a number that isn't finite",
+        "boxes that are not four finite numbers",
         1,
         (f"{tmp_path / 'a.xml'}: object 2",),
     )

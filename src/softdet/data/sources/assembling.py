@@ -100,7 +100,7 @@ def _placed(box: Box, entry: Entry, size: Size, dropped: Tally, noted: Tally) ->
     """The box as x, y, width, height inside its image."""
     height, width = size
     if not all(map(math.isfinite, box.corners)):
-        dropped.add("boxes with a number that isn't finite", box.where)
+        dropped.add("boxes that are not four finite numbers", box.where)
         return None
     across, down = (width, height) if entry.relative else (1, 1)
     x1, y1, x2, y2 = box.corners[0] * across, box.corners[1] * down, box.corners[2] * across, box.corners[3] * down

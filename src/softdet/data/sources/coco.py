@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from softdet.data.index_reading import entries_of, image_folders, load_json
+from softdet.data.coco_fields import box_of, is_finite, size_of
+from softdet.data.index_reading import entries_of, image_folders, load_json, require_ids_of_one_kind
 from softdet.data.sources.finding import ImageFinder
 from softdet.data.sources.parts import Box, Corners, Entry, Part, Split, Tally, enclosing, split_of
 from softdet.errors import DataError
@@ -46,6 +47,7 @@ def _read(path: Path, dropped: Tally) -> Part:
         for category in entries_of(path, content, "categories", ("id", "name"))
     ]
     _check_categories(path, listed, categories)
+    require_ids_of_one_kind(path, images, listed)
     boxes: dict[Any, list[Box]] = {image["id"]: [] for image in images}
     for annotation in listed:
         where = f"{path.name}: annotation {annotation.get('id', '')} of image {annotation['image_id']}"
@@ -70,7 +72,7 @@ def _entries(
     names = [str(image["file_name"]) for image in images]
     for image, name, found in zip(images, names, finder.find(names, path), strict=True):
         more = {key: value for key, value in image.items() if key not in _NOT_KEPT_OF_IMAGES}
-        size = _size(image)
+        size = size_of(image)
         entries.append(Entry(found or folders[0] / name, tuple(boxes[image["id"]]), size, more=more))
     if not any(entry.path.is_file() for entry in entries):
         first = f" (the first: {images[0]['file_name']})" if images else ""
@@ -107,23 +109,14 @@ def _described(categories: list[dict[str, Any]]) -> str:
     return listed + (f" and {len(categories) - 10} more" if len(categories) > 10 else "")
 
 
-def _size(image: dict[str, Any]) -> tuple[int, int] | None:
-    """The stated size, where it is one; tables give whole numbers back as 640.0."""
-    sides = [image.get("height"), image.get("width")]
-    if all(isinstance(side, int | float) and side == side // 1 and side > 0 for side in sides):
-        return int(sides[0] or 0), int(sides[1] or 0)
-    return None
-
-
 def _corners(annotation: dict[str, Any]) -> Corners:
-    box = annotation.get("bbox")
-    if isinstance(box, list) and len(box) == 4 and all(isinstance(value, int | float) for value in box):
-        x, y, width, height = map(float, box)
+    if (box := box_of(annotation)) is not None:
+        x, y, width, height = box
         return x, y, x + width, y + height
-    polygons = annotation.get("segmentation")
-    if not box and isinstance(polygons, list) and polygons and all(isinstance(each, list) for each in polygons):
+    polygons = None if annotation.get("bbox") else annotation.get("segmentation")
+    if isinstance(polygons, list) and polygons and all(isinstance(each, list) for each in polygons):
         flat = [value for polygon in polygons for value in polygon]
-        if len(flat) >= 6 and all(isinstance(value, int | float) for value in flat):
+        if len(flat) >= 6 and all(map(is_finite, flat)):
             return enclosing(zip(flat[::2], flat[1::2], strict=False))
     return _NAN, _NAN, _NAN, _NAN
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from softdet.data.coco_fields import says_yes
 from softdet.data.sources.finding import ImageFinder, files_below
 from softdet.data.sources.parts import Box, Corners, Entry, Part, Split, Tally, categories_of, split_of_path
 from softdet.errors import DataError
@@ -122,7 +123,8 @@ def _read(file: Path) -> _Labels | None:
             raise DataError(f"{file}: object {number} has no <name>, so no class. Name it, or take it out.")
         box = each.find("bndbox")
         corners = [_number(box.findtext(key) if box is not None else None) for key in ("xmin", "ymin", "xmax", "ymax")]
-        objects.append((name, (corners[0], corners[1], corners[2], corners[3]), _says_yes(each.findtext("difficult"))))
+        is_difficult = says_yes(each.findtext("difficult")) is True
+        objects.append((name, (corners[0], corners[1], corners[2], corners[3]), is_difficult))
     height, width = _number(root.findtext("size/height")), _number(root.findtext("size/width"))
     # Some tools write 0 for a size that they don't know.
     size = (int(height), int(width)) if height > 0 and width > 0 else None
@@ -140,10 +142,6 @@ def _number(text: str | None) -> float:
         return float(text or "")
     except ValueError:
         return _NAN
-
-
-def _says_yes(text: str | None) -> bool:
-    return (text or "").strip().lower() in ("1", "true", "yes")
 
 
 def _images_of(labels: list[_Labels], finder: ImageFinder, noted: Tally) -> list[Path | None]:
