@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -33,6 +34,16 @@ def test_a_block_that_breaks_leaves_the_old_file_as_it_was(tmp_path: Path) -> No
         write_half_of(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_that_names_no_file_or_the_draft_names_the_file(tmp_path: Path) -> None:
+    path, other = tmp_path / "numbers.txt", str(tmp_path / "other")
+    for named, told in ((None, str(path)), ("draft", str(path)), (other, other)):
+        with pytest.raises(OSError, match="No space left") as caught, whole_file(path) as draft:  # noqa: PT012
+            error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            error.filename = str(draft) if named == "draft" else named
+            raise error
+        assert caught.value.filename == told
 
 
 def test_the_draft_lies_beside_the_file_so_that_moving_it_is_one_step(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from softdet import builders
 from softdet.config import Config
 from softdet.errors import DataError
+from softdet.evaluation.detector import load_detector, save_detector
 from softdet.evaluation.run import RunFolder
+from softdet.evaluation.run_facts import gather_facts
 
 Command = Callable[..., int]
 Output = pytest.CaptureFixture[str]
@@ -70,7 +73,13 @@ def test_without_a_control_the_last_weights_are_reported_on_test(
     out = capsys.readouterr().out
     assert "; on test " in out.splitlines()[-1]
     assert f"{run.best} on test: mAP" in out
-    assert run.test_evaluation.is_file()
+    assert gather_facts(run, None).test == content(run.test_evaluation)
+    # Its weights are other ones by now, as in a run that was made longer and is under way.
+    detector = load_detector(run.best)
+    save_detector(run.best, detector.model, replace(detector.card, step=99))
+    facts = gather_facts(run, None)
+    assert facts.test is None
+    assert any("test.json is of an earlier best.safetensors" in each for each in facts.missing)
 
 
 def test_a_test_list_that_is_missing_or_wrong_is_named(tiny_run: Path, softdet: Command, capsys: Output) -> None:

@@ -13,12 +13,19 @@ from typing import Any
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a path to write to; it takes the place of `path` only if the block ends well."""
+    """Give a path to write to; it takes the place of `path` only if the block ends well.
+
+    An OSError of the block that names no file, as one of a full disk, or the draft names `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield draft
         draft.replace(path)
+    except OSError as error:
+        if error.filename in (None, str(draft)):
+            error.filename = str(path)
+        raise
     finally:
         draft.unlink(missing_ok=True)
 

@@ -283,6 +283,6 @@ def test_a_place_that_takes_nothing_is_told(
     refuses(
         place_with_run,
         "evaluate run --json numbers.json",
-        os.strerror(number),
+        f"/run/detections.json: {os.strerror(number)}",
         fixes.get(number, "You may not write or read there. Choose another place"),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from softdet.data.known_images import KnownImages, with_images
+from softdet.errors import DataError
 
 
 def known(tmp_path: Path, *names: str) -> KnownImages:
@@ -53,6 +54,18 @@ def test_a_lone_file_gets_the_images_beside_it_for_a_while(tmp_path: Path) -> No
         assert (place.parent / "images" / "2.png").resolve() == (tmp_path / "pool" / "2.png").resolve()
     assert not place.parent.exists()
     assert (tmp_path / "pool" / "2.png").is_file()
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_an_error_speaks_of_the_labels_where_people_have_them(tmp_path: Path, *, is_file: bool) -> None:
+    images = known(tmp_path, "1.png")
+    labels = tmp_path / "back" / "1.txt"
+    labels.parent.mkdir()
+    labels.write_text("0 1 1")
+    corrected = labels if is_file else labels.parent
+    with pytest.raises(DataError) as caught, with_images(corrected, images.by_name) as place:
+        raise DataError(f"{place if is_file else place / '1.txt'}:1: three numbers")
+    assert str(caught.value) == f"{labels}:1: three numbers"
 
 
 @pytest.mark.parametrize("folder", ["labels/train", "obj_train_data"])

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from PIL import Image
 from rich.console import Console
 from rich.markup import escape
 
@@ -38,7 +39,7 @@ from softdet.evaluation.run_comparison import compare as compare_runs
 from softdet.evaluation.run_facts import require_run
 from softdet.evaluation.torchvision_weights import save_converted
 from softdet.evaluation.validation import evaluate_best, evaluate_files, evaluate_test, kept_detections_are_fresh
-from softdet.files import write_json
+from softdet.files import whole_file, write_json
 from softdet.report.tables import comparison_table
 
 app = typer.Typer(
@@ -107,7 +108,7 @@ def _evaluate_run(place: Path, split: str, rerun: bool) -> dict[str, Any]:
     device, batch_size = _device(settings), settings.inference.batch_size
     if split == "test":
         test = builders.load_test(settings, read_card(folder.best).class_names)
-        _warn_of_seen(folder, test.source, settings.data.root, "test images")
+        _warn_of_seen(folder, test.source, settings.data.root, "test images", is_test=True)
         metrics = evaluate_test(folder, test.source, test, device=device, batch_size=batch_size)
         print_metrics(metrics, f"{folder.best} on test")
         return metrics
@@ -135,6 +136,7 @@ def compare(
     first, second = (run.last if weights == "last" else run.best for run in runs)
     for each in runs:
         require_run(each)
+        each.require_result()
     settings = load_config(runs[1].config)
     result = compare_runs(
         first,
@@ -148,30 +150,35 @@ def compare(
     _warn_of_seen(runs[0], settings.data.valid, settings.data.root, "validation images of the other run")
     console.print(comparison_table([*zip(names, (result.before, result.after), strict=True)]))
     say(f"gain {describe_gain(result.gain)}")
-    steps = [read_card(run.last).step for run in runs]
-    if weights == "last" and steps[0] != steps[1]:
+    steps = [read_card(run.last).step for run in runs if run.last.is_file()]
+    if len(set(steps)) > 1:
         say(f"after {steps[0]:,} and {steps[1]:,} steps: part of that may be the longer training's")
     picture = out or runs[1].path / "comparison.png"
-    result.picture.save(picture)
+    with whole_file(picture) as draft:
+        result.picture.save(draft, format=Image.registered_extensions()[picture.suffix.lower()])
     say(f"truth, before and after, a row each: {picture}")
 
 
-def _warn_of_seen(run: RunFolder, judged_on: Path, root: Path | None, what: str) -> None:
-    """Say so where a run was trained on images that it is judged on here."""
+def _warn_of_seen(run: RunFolder, judged_on: Path, root: Path | None, what: str, *, is_test: bool = False) -> None:
+    """Say so where a run was trained on images that it is judged on here, or tested on those that chose its weights."""
     try:
         config = load_config(run.config)
         data = config.data
         trained_on = [load_labeled(data.train, root=data.root)]
         if data.unlabeled and config.soft_teacher.enabled:
             trained_on.append(load_unlabeled(data.unlabeled, data.root))
+        used = {"was trained on": trained_on}
+        if is_test:
+            used["chose its best weights by"] = [load_labeled(data.valid, root=data.root)]
         judged = load_labeled(judged_on, root=root)
     except SoftdetError:
         # Its images may be gone by now.
         return
     files = [record.path for record in judged.images if record.path.is_file()]
-    known = [record.path for index in trained_on for record in index.images if record.path.is_file()]
-    if seen := len(files) - len(unseen(files, known, Tally())):
-        say(f"warning: {run.path} was trained on {seen} of the {len(files)} {what}, so its numbers are too good")
+    for how, indexes in used.items():
+        known = [record.path for index in indexes for record in index.images if record.path.is_file()]
+        if seen := len(files) - len(unseen(files, known, Tally())):
+            say(f"warning: {run.path} {how} {seen} of the {len(files)} {what}, so its numbers are too good")
 
 
 @app.command()

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from softdet.config.explain import explain_errors, plain
 from softdet.config.schema import Config
 from softdet.errors import ConfigError
+from softdet.files import whole_file
 
 
 def default_config() -> Path:
@@ -75,7 +76,8 @@ def dump_config(config: Config) -> str:
 
 def save_config(config: Config, path: Path) -> None:
     """Write a config so that `load_config` gives it back; see `dump_config`."""
-    path.write_text(dump_config(config), encoding="utf-8")
+    with whole_file(path) as draft:
+        draft.write_text(dump_config(config), encoding="utf-8")
 
 
 def _override(content: dict[str, Any], override: str) -> None:

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 from softdet.data.sources.finding import files_below, images_below
 from softdet.data.writers.folders import place_image
+from softdet.errors import DataError
 
 # Label Studio puts it before the name of an uploaded file.
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{6,}-")
@@ -65,7 +66,12 @@ def with_images(corrected: Path, known: Mapping[str, Path]) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix="softdet_merge_") as folder:
         staged = Path(folder) / "labels_and_images"
-        yield _stage(corrected, known, staged)
+        place = _stage(corrected, known, staged)
+        try:
+            yield place
+        except DataError as error:
+            # People know where their labels are, not where they were put together with images.
+            raise DataError(str(error).replace(str(place), str(corrected))) from error
 
 
 def _stage(corrected: Path, known: Mapping[str, Path], staged: Path) -> Path:

@@ -19,6 +19,7 @@ from softdet.evaluation.metrics import load_detections, load_truth
 from softdet.evaluation.outcome import Outcome, describe_outcome, describe_run
 from softdet.evaluation.run import RunFolder
 from softdet.evaluation.validation import kept_detections_are_fresh, read_evaluation
+from softdet.files import digest
 from softdet.report.facts import Diagnosis, ImageSet, RunFacts
 from softdet.report.history import read_history
 from softdet.report.looks import read_looks
@@ -120,7 +121,7 @@ def gather_facts(run: RunFolder, sources: Sources | None) -> RunFacts:
         control=control if control.columns else None,
         outcome=outcome,
         evaluation=evaluation,
-        test=_read_json(run.test_evaluation),
+        test=_read_test(run, missing),
         interval=interval,
         operating_point=card.operating_threshold if card else None,
         step=card.step if card else None,
@@ -176,6 +177,17 @@ def _line(run: RunFolder, outcome: dict[str, Any] | None, burn_in: int | None) -
         # The reasons stand in the report on their own.
         return line.partition("; likely reasons")[0] + "."
     return describe_run(run.metrics, burn_in) + "." if read_history(run.metrics).of("valid_AP") else ""
+
+
+def _read_test(run: RunFolder, missing: list[str]) -> dict[str, Any] | None:
+    test = _read_json(run.test_evaluation)
+    if test and run.best.is_file() and test.get("weights") != digest(run.best):
+        missing.append(
+            f"The score on the test images: {run.test_evaluation.name} is of an earlier {run.best.name}. Make it anew: "
+            f"softdet evaluate {run.path} --split test"
+        )
+        return None
+    return test
 
 
 def _doctor_command(run: RunFolder, sources: Sources) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from softdet.data.index_reading import load_json
 from softdet.data.index_writing import relative_path, write_index
 from softdet.errors import DataError
+from softdet.files import whole_file
 
 
 def write_lists(
@@ -81,7 +82,7 @@ def _copy(targets: Mapping[str, Path]) -> None:
         if target.is_file() and target.stat().st_size == source.stat().st_size:
             continue
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target)
+            with whole_file(target) as draft:
+                shutil.copy2(source, draft)
         except OSError as error:
             raise DataError(f"{source} can't be copied to {target} ({error.strerror}). Is the disk full?") from error
