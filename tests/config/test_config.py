@@ -281,3 +281,13 @@ def test_a_config_is_never_changed() -> None:
     config = parse_config(BASE)
     with pytest.raises(ValueError, match="frozen"):
         setattr(config.params, "epoch", 3)  # noqa: B010, a plain assignment is refused by the type checker already
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = parse_config(
+        BASE, ["model.exp_path=~/run", "basenet.pretrained=~/w.pth", "data.root=~nobody_of_that_name/a"]
+    )
+    assert config.model.exp_path == tmp_path / "run"
+    assert config.basenet.pretrained == tmp_path / "w.pth"
+    assert config.data.root == Path("~nobody_of_that_name/a")

@@ -15,6 +15,7 @@ from softdet.config.soft_teacher import SoftTeacherConfig
 from softdet.config.values import (
     Count,
     CountOrZero,
+    FilePath,
     ImageSize,
     NotNegative,
     Positive,
@@ -28,16 +29,16 @@ from softdet.config.values import (
 class DataConfig(Section):
     """Which images."""
 
-    train: Path = Field(description="Labeled images: a COCO JSON index.")
-    valid: Path = Field(description="Images to evaluate on, never trained on: a COCO JSON index.")
-    unlabeled: Path | None = Field(
+    train: FilePath = Field(description="Labeled images: a COCO JSON index.")
+    valid: FilePath = Field(description="Images to evaluate on, never trained on: a COCO JSON index.")
+    unlabeled: FilePath | None = Field(
         None, description="Unlabeled images: a folder, or a COCO JSON index whose boxes are never read."
     )
-    test: Path | None = Field(
+    test: FilePath | None = Field(
         None,
         description="Images to report on, a COCO JSON index; they decide nothing, data.valid does.",
     )
-    root: Path | None = Field(
+    root: FilePath | None = Field(
         None, description="Folder of the images; tried after the index's own folder and its `images/`."
     )
     cache_gb: NotNegative = Field(
@@ -53,7 +54,7 @@ class BasenetConfig(Section):
         description="Res18/34/50/101/152 or any timm feature backbone by its name. auto: Res50 with a GPU, "
         "mobilenetv2_100 without one.",
     )
-    pretrained: bool | Path = Field(
+    pretrained: bool | FilePath = Field(
         True, description="ImageNet weights: True downloads them, a path loads a local file, False starts from scratch."
     )
     lr_backbone: Annotated[NotNegative, OR_AUTO] = Field(
@@ -108,7 +109,7 @@ class ParamsConfig(Section):
         description="Rows x columns of the canvas. auto: with a GPU 640 or the images' own size; without one the "
         "smallest of 160 to 320 at which nine objects in ten are 24 pixels or more.",
     )
-    classes: Path | None = Field(
+    classes: FilePath | None = Field(
         None, description="File with one class name a line; left out: the classes of data.train."
     )
     data_worker: CountOrZero = Field(0, description="Loader processes for each of the two lists; 0: none.")
@@ -183,8 +184,8 @@ class InferenceConfig(Section):
 class ModelConfig(Section):
     """The detector, where it starts and where it goes."""
 
-    model_path: Path | None = Field(None, description="Weights of a whole detector to start from.")
-    exp_path: Path = Field(Path("runs/softdet"), description="The run folder.")
+    model_path: FilePath | None = Field(None, description="Weights of a whole detector to start from.")
+    exp_path: FilePath = Field(Path("runs/softdet"), description="The run folder.")
     is_finetune: bool = Field(
         False, description="With model_path: the classes may differ; only what depends on them starts anew."
     )

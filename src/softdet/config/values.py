@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -56,6 +57,14 @@ def check_weak_scale(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
+def _from_home(path: Path) -> Path:
+    """Read `~`, which no shell expands in a file or behind a `key=`; a folder may bear that name, too."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
 def check_gpus(value: int | tuple[int, ...]) -> int | tuple[int, ...]:
     """Refuse an empty list of GPUs and one that names a GPU twice."""
     if isinstance(value, tuple) and (not value or len(set(value)) < len(value)):
@@ -75,4 +84,5 @@ _SIZE_SCHEMA = {
 ImageSize = Annotated[
     tuple[int, int], BeforeValidator(_parse_size), AfterValidator(_check_size), WithJsonSchema(_SIZE_SCHEMA)
 ]
+FilePath = Annotated[Path, AfterValidator(_from_home)]
 ScaleRange = Annotated[tuple[float, float], AfterValidator(_check_range)]
