@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,21 @@ def test_several_formats_at_once_hold_the_same_boxes(
         own = [each for each in entries if each["image_id"] == number + 1]
         assert [names[int(line.split()[0])] for line in lines] == [each["category"] for each in own]
         assert [float(line.split()[5]) for line in lines] == pytest.approx([each["score"] for each in own], abs=1e-6)
+
+
+def test_images_of_one_name_are_told_apart_and_listed(
+    tiny_run: Path, squares: Path, tmp_path: Path, softdet: Command, capsys: Output
+) -> None:
+    for name in ("a/1.png", "a/2.png", "b/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(squares / "unlabeled" / "unlabeled_0.png", tmp_path / name)
+    out = tmp_path / "out"
+    assert softdet("predict", tiny_run, tmp_path / "a", tmp_path / "b", "--out", out, "--format", "yolo") == 0
+    assert {path.stem for path in (out / "labels").iterdir()} == {"1", "2", "1_2"}
+    assert content(out / "summary.json")["renamed"] == {"1_2.png": str(tmp_path / "b" / "1.png")}
+    said = " ".join(capsys.readouterr().out.split())
+    assert "images whose name another one has, endings aside: 1, such as" in said
+    assert "called 1_2.png here" in said
 
 
 def test_results_on_a_coco_json_can_be_scored(

@@ -136,6 +136,12 @@ def tell(summary: Summary, job: Job, written: Sequence[Path]) -> None:
         say(f"nothing has a score of {job.threshold:.2f} or more; try a lower one, such as --threshold 0.05")
     for what, count, examples in job.dropped.rows():
         say(f"left out: {count} {what}: {', '.join(examples)}")
+    if summary.renamed:
+        name, path = next(iter(summary.renamed.items()))
+        say(
+            f"images whose name another one has, endings aside: {len(summary.renamed)}, such as {path}, called {name} "
+            f"here; {job.folder.summary.name} lists them"
+        )
     for place in written:
         say(f"wrote {place}{'/' if place.is_dir() else ''}")
     summary.require_most_readable()

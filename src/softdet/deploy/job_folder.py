@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import softdet
@@ -30,6 +30,7 @@ class Summary:
         num_empty: images in which nothing was found.
         num_failures: images that couldn't be read.
         failures: why, of the first ones.
+        renamed: by their names here, the files of images whose own name another one has, endings aside.
     """
 
     num_images: int
@@ -38,6 +39,7 @@ class Summary:
     num_empty: int
     num_failures: int
     failures: tuple[str, ...]
+    renamed: dict[str, str]
 
     def require_most_readable(self) -> None:
         """Stop where too many images can't be read.
@@ -156,6 +158,7 @@ class JobFolder:
             "boxes": summary.num_boxes,
             "boxes_per_class": summary.boxes_per_class,
             "unreadable": summary.num_failures,
+            "renamed": summary.renamed,
             "written": list(names),
             "softdet": softdet.__version__,
         }
@@ -183,11 +186,15 @@ def summarise(found: FoundImages, class_names: Sequence[str]) -> Summary:
     """Count what was found."""
     num_images = num_empty = 0
     labels: Counter[int] = Counter()
+    renamed = {}
     for image in found:
+        if PurePosixPath(image.name).name != image.path.name:
+            renamed[image.name] = str(image.path)
         num_images += 1
         num_empty += not len(image.labels)
         labels.update(image.labels.tolist())
     failures = found.failures()
     first = tuple(islice(failures, 5))
     per_class = {class_names[label]: count for label, count in labels.most_common()}
-    return Summary(num_images, labels.total(), per_class, num_empty, len(first) + sum(1 for _ in failures), first)
+    num_failures = len(first) + sum(1 for _ in failures)
+    return Summary(num_images, labels.total(), per_class, num_empty, num_failures, first, renamed)
