@@ -86,6 +86,13 @@ IN_LISTS: dict[str, tuple[Change | None, str, list[str]]] = {
         ["8 images and not one box", "16 not four finite numbers"],
     ),
     "all outside": (boxes(bbox=[500, 500, 20, 20]), TRAIN, ["8 images and not one box", "16 outside the image"]),
+    "ids as text": (
+        boxes(image_id="1000"),
+        TRAIN,
+        ["names its image '1000', and `images` has 1000", "Write the ids in the same way in both lists."],
+    ),
+    "all ignored": (boxes(ignore=1), TRAIN, ["8 images and not one box", "16 marked to be ignored"]),
+    "a number beyond all": (boxes(bbox=[10**400, 1, 2, 3]), TRAIN, ["16 not four finite numbers"]),
     "no box": (top(annotations=[]), TRAIN, ["has 8 images and not one box to learn from. Is it the right file"]),
     "corners for sides": (
         lambda p: p.edit(

@@ -46,7 +46,11 @@ def load_data(config: Config) -> Data:
     root = config.data.root
     train = load_labeled(config.data.train, names, root)
     if not _has_boxes(train):
-        left_out = ", ".join(f"{count} {reason}" for reason, count in train.dropped.items())
+        reasons = [
+            *train.dropped.items(),
+            ("marked to be ignored", sum(len(record.ignored) for record in train.images)),
+        ]
+        left_out = ", ".join(f"{count} {reason}" for reason, count in reasons if count)
         raise DataError(
             f"data.train ({train.source}) has {len(train)} images and not one box to learn from"
             + (f"; left out were boxes: {left_out}" if left_out else "")
