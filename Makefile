@@ -37,7 +37,7 @@ check: install docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/test_floors.py
+	$(BIN)/python -m pytest tests/test_floors.py tests/test_docs.py
 
 # Not --quiet, which would hush the warnings and so let them pass. The variable stills an announcement, see docs/decisions.md.
 docs: install
