@@ -110,7 +110,7 @@ def changes_table(results: Results, group_name: Group) -> str:
             # On some sets an arm may be no change at all.
             if [row.digest for row in rows] != [row.digest for row in same_folds]:
                 own = [row.fold for row in rows] if group.arms[arm].folds else []
-                mark = f" (folds {_listed(own)})" if own else ""
+                mark = f" (fold{'s' * (len(own) > 1)} {_listed(own)})" if own else ""
                 there = f" (from {_mean([row.AP for row in same_folds])})" if own else ""
                 compared = _signed(gain(rows, same_folds)) + there
                 changed.append([name, title(arm) + mark, *_ap_and_ap50(rows), compared])

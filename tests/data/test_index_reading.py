@@ -1,44 +1,15 @@
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from coco_lists import box, image, picture, write
 
 from softdet.data.index import Index
 from softdet.data.index_reading import load_json, load_labeled, load_unlabeled, read_class_names
 from softdet.data.sources.reading import read_labeled
 from softdet.errors import DataError
-from softdet.evaluation.columns import to_columns
-from softdet.evaluation.metrics import load_truth
-
-CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 90, "name": "dog"}, {"id": 7, "name": "emu"}]
-
-
-def picture(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (40, 30)).save(path)
-    return path
-
-
-def image(number: int | str, name: str = "a.png", **changed: Any) -> dict[str, Any]:
-    return {"id": number, "file_name": name, "width": 40, "height": 30, **changed}
-
-
-def box(number: int | str, category: int | str, corners: object = (1, 2, 10, 20), **more: Any) -> dict[str, Any]:
-    corners = list(corners) if isinstance(corners, tuple) else corners
-    return {"image_id": number, "category_id": category, "bbox": corners, **more}
-
-
-def write(folder: Path, images: object = None, annotations: object = None, **more: Any) -> Path:
-    """An index beside one picture, `a.png`."""
-    picture(folder / "a.png")
-    content = {"images": [image(1)] if images is None else images, "annotations": annotations, "categories": CATEGORIES}
-    path = folder / "index.json"
-    path.write_text(json.dumps({**content, **more}))
-    return path
 
 
 def load_boxes(folder: Path, annotations: Sequence[dict[str, Any]]) -> Index:
@@ -89,14 +60,6 @@ def test_a_blank_around_a_name_makes_no_other_class(tmp_path: Path) -> None:
     assert index.category_ids == (2, 1)
 
 
-def test_a_number_that_no_float_holds_is_not_finite(tmp_path: Path) -> None:
-    path = write(tmp_path, annotations=[box(1, 3, (0, 0, 10**400, 5))])
-    assert load_labeled(path).dropped == {"not four finite numbers": 1}
-    assert [what for what, _, _ in read_labeled(path).dropped.rows()] == ["boxes that are not four finite numbers"]
-    with pytest.raises(DataError, match="1 of 1 annotations have no bbox of four finite numbers"):
-        load_truth(path)
-
-
 def test_category_ids_may_be_text_too(tmp_path: Path) -> None:
     categories = [{"id": "x", "name": "cat"}, {"id": 4, "name": "dog"}]
     index = load_labeled(write(tmp_path, annotations=[box(1, "x")], categories=categories))
@@ -110,31 +73,6 @@ def test_a_class_list_sets_the_labels_and_unlisted_classes_have_no_id(tmp_path: 
     assert index.class_names == ("dog", "bird", "cat")
     assert index.category_ids == (90, None, 3)
     assert index.images[0].labels.tolist() == [0, 2]
-
-
-@pytest.mark.parametrize("key", ["iscrowd", "ignore"])
-@pytest.mark.parametrize(
-    ("value", "is_region"),
-    [
-        *[(value, True) for value in (1, True, 1.0, "1", "true")],
-        *[(value, False) for value in (0, False, 0.0, "0", "", " False", None, float("nan"))],
-    ],
-)
-def test_a_region_is_what_is_marked_however_a_table_writes_it(
-    tmp_path: Path, key: str, value: object, is_region: bool
-) -> None:
-    content = json.loads(write(tmp_path, annotations=[box(1, 3, id=1, area=200, **{key: value})]).read_text())
-    (record,) = load_labeled(tmp_path / "index.json").images
-    assert (len(record.boxes), len(record.ignored)) == ((0, 1) if is_region else (1, 0))
-    columns = to_columns(content, [])
-    assert set(columns.ignored.tolist()) == {is_region}
-    assert len(columns.ignored) == (3 if is_region and key == "ignore" else 1)
-
-
-def test_a_mark_that_is_neither_yes_nor_no_is_an_error(tmp_path: Path) -> None:
-    path = write(tmp_path, annotations=[box(1, 3, id=5, ignore="perhaps")])
-    with pytest.raises(DataError, match="annotation 5 of image 1: `ignore` is 'perhaps'; it must be 0 or 1"):
-        load_labeled(path)
 
 
 def test_crowds_and_ignored_boxes_are_regions_without_a_class(tmp_path: Path) -> None:

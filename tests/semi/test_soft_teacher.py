@@ -264,3 +264,19 @@ def test_the_threshold_of_each_class_is_logged_where_it_is_automatic_lowered_or_
     assert [output.statistics[column] for column in columns] == method.labeler.score_thresholds.value.tolist()
     (fixed,) = make_method(class_names=names).step([batch])
     assert not set(columns) & set(fixed.statistics)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "weight", "found"), [(0.9, 2, (0.45, 0)), (0.7, 2, (0.7, 0)), (0.9, 1, (0.45, 1))]
+)
+def test_what_was_turned_stands_until_its_key_is_changed(make_method, threshold, weight, found) -> None:
+    method = make_method(score_threshold=0.9, unsupervised_weight=2)
+    method.lower_score_thresholds(0.5, 0.2)
+    method.set_unsupervised_weight(0.0)
+    state = method.state_dict()
+    # Nor does it come back with the next checkpoint.
+    for _ in range(2):
+        resumed = make_method(score_threshold=threshold, unsupervised_weight=weight)
+        resumed.load_state_dict(state)
+        assert (resumed.score_threshold, resumed.unsupervised_weight) == found
+        state = resumed.state_dict()

@@ -6,10 +6,9 @@ import math
 
 from softdet.builders.data import Data, batch_sizes
 from softdet.config import Config
+from softdet.derive.schedule import burn_in_left_out
 from softdet.errors import ConfigError
 from softdet.evaluation.run import RunFolder
-
-_MAX_BURN_IN = 5000
 
 
 def count_steps(config: Config, num_images: int) -> int:
@@ -25,7 +24,7 @@ def count_burn_in(config: Config, num_steps: int) -> int:
 def planned_burn_in(config: Config, num_steps: int) -> int:
     """Steps of the burn-in, or in a control of the one that its other arm has."""
     asked = config.soft_teacher.burn_in_steps
-    return min(num_steps // 5, _MAX_BURN_IN) if asked is None else asked
+    return burn_in_left_out(num_steps) if asked is None else asked
 
 
 def has_control(config: Config) -> bool:

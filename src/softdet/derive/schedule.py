@@ -13,6 +13,7 @@ import math
 _BURN_IN = 600
 _BURN_IN_A_CLASS = 60
 _MAX_BURN_IN_OF_CLASSES = 2000
+_MAX_BURN_IN_LEFT_OUT = 5000
 _PASSES = 40
 # The semi-supervised steps: so many times the burn-in, and no fewer than served the smallest set.
 _SEMI = 1.5
@@ -40,6 +41,11 @@ def burn_in_for(num_images: int, num_classes: int, batch_size: int) -> tuple[int
 def burn_in_of(num_steps: int) -> tuple[int, str]:
     """The burn-in of a run whose length was given."""
     return round(_BURN_IN_SHARE * num_steps), f"two fifths of the {num_steps:,} steps"
+
+
+def burn_in_left_out(num_steps: int) -> int:
+    """The burn-in of a run for which none was asked for."""
+    return min(num_steps // 5, _MAX_BURN_IN_LEFT_OUT)
 
 
 def steps_after(burn_in: int) -> tuple[int, str]:

@@ -186,7 +186,7 @@ def _steps(facts: Facts, known: _Known) -> int:
 
 def _burn_in(known: _Known, num_steps: int) -> int:
     asked = known["soft_teacher.burn_in_steps"]
-    return num_steps // 5 if asked is None else asked
+    return schedule.burn_in_left_out(num_steps) if asked is None else asked
 
 
 def _ema_decay(facts: Facts, known: _Known) -> tuple[float, str]:
