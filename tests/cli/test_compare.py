@@ -1,4 +1,4 @@
-"""What is said of runs that are judged or compared: the gain, and what makes it worth less."""
+"""What is said of two runs that are compared: the gain, and what makes it worth less."""
 
 from __future__ import annotations
 
@@ -50,17 +50,3 @@ def test_a_run_that_was_trained_on_the_others_validation_images_is_told(
     config.write_text(config.read_text().replace(str(squares / "train.json"), str(squares / "valid.json")))
     assert softdet("compare", run, tiny_run, "--out", tmp_path / "picture.png") == 0
     assert "was trained on 8 of the 8 validation images of the other run" in " ".join(capsys.readouterr().out.split())
-
-
-def test_test_images_that_a_run_has_seen_are_told(
-    tiny_run: Path, tmp_path: Path, squares: Path, softdet: Command, capsys: Output
-) -> None:
-    run = RunFolder(Path(shutil.copytree(tiny_run, tmp_path / "run")))
-    before = run.config.read_text()
-    for name, told in (("train", "was trained on"), ("valid", "chose its best weights by")):
-        run.config.write_text(before.replace("  test: null\n", f"  test: {squares / name}.json\n"))
-        capsys.readouterr()
-        assert softdet("evaluate", run.path, "--split", "test") == 0
-        out = " ".join(capsys.readouterr().out.split())
-        assert f"{told} 8 of the 8 test images, so its numbers are too good" in out
-        assert out.count("warning: ") == 1

@@ -48,6 +48,12 @@ from softdet.semi.thresholds import ScoreThresholds, UncertaintyThreshold
 _EVALUATIONS_A_RUN = 10
 
 
+def device_of(config: Config) -> torch.device:
+    """Where a run of this config is evaluated: the first of its devices."""
+    ids = config.cuda.gpu_id
+    return device_for(config.cuda.using, ids if isinstance(ids, int) else ids[0])
+
+
 def make_fabric(config: Config) -> Fabric:
     """Choose the devices; not yet launched."""
     device = device_for(config.cuda.using)
