@@ -50,14 +50,13 @@ _EVALUATIONS_A_RUN = 10
 
 def device_of(config: Config) -> torch.device:
     """Where a run of this config is evaluated: the first of its devices."""
-    ids = config.cuda.gpu_id
-    return device_for(config.cuda.using, ids if isinstance(ids, int) else ids[0])
+    return device_for(config.cuda.using, _gpu_ids(config)[0])
 
 
 def make_fabric(config: Config) -> Fabric:
     """Choose the devices; not yet launched."""
     device = device_for(config.cuda.using)
-    ids = (config.cuda.gpu_id,) if isinstance(config.cuda.gpu_id, int) else config.cuda.gpu_id
+    ids = _gpu_ids(config)
     if device.type != "cuda":
         return Fabric(accelerator=device.type, devices=1, precision="32-true")
     # Fabric advises TF32 for matrix products; the convolutions, which are all of the work here, have it already.
@@ -163,6 +162,11 @@ def make_trainer(config: Config, fabric: Fabric, data: Data, *, resume: bool, ke
     if fabric.is_global_zero:
         trainer.loggers = _loggers(config, run, trainer.state.step)
     return trainer
+
+
+def _gpu_ids(config: Config) -> tuple[int, ...]:
+    ids = config.cuda.gpu_id
+    return (ids,) if isinstance(ids, int) else ids
 
 
 def _method(config: Config, train: Index, student: Any, teacher: Teacher, fabric: Fabric, burn_in: int) -> Method:
