@@ -78,7 +78,7 @@ TABLE: dict[str, tuple[Change | None, str, list[str]]] = {
     "resume without a checkpoint": (
         lambda place: (place.path / "run/checkpoint.pt").unlink(),
         "train --resume run",
-        ["nothing to resume, there is no checkpoint.pt. Start it without --resume."],
+        ["nothing to resume, there is no checkpoint.pt. Start it anew, with --overwrite instead of --resume."],
     ),
     "resume and more": (None, "train --resume run params.iterations=99", ["give nothing beside it"]),
     "checkpoint cut off": (
@@ -105,7 +105,7 @@ TABLE: dict[str, tuple[Change | None, str, list[str]]] = {
     "a run is there": (
         None,
         "train --config tiny.yaml --out run",
-        ["run already holds files. Choose: `softdet train --resume run`", "--overwrite to delete it"],
+        ["run already holds files. Choose: `softdet train --resume run`", "--overwrite to delete the run that is there"],
     ),
     "not a run's folder": (
         None,

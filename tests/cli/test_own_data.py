@@ -71,6 +71,10 @@ def test_folders_become_a_run_that_goes_on_by_itself(
     assert not run.new_data.exists()
     assert softdet("train", *folders, "--out", run.path, *SMALL) == 2
     assert "already holds files" in capsys.readouterr().err
+    # Its config names the lists that lie in it.
+    assert softdet("train", "--config", run.config, "--overwrite", "--no-smoke") == 2
+    assert f"data.train: {run.data / 'train.json'} lies in {run.path}, which would be" in capsys.readouterr().err
+    assert run.best.read_bytes() == before
 
 
 def test_a_supervised_run_needs_no_unlabeled_images(folders: list[object], tmp_path: Path, softdet: Command) -> None:

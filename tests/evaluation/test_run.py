@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 
 import softdet
+from softdet.config import Config, save_config
 from softdet.errors import RunError
 from softdet.evaluation.run import RunFolder
 
@@ -27,8 +29,9 @@ def taken(tmp_path: Path) -> RunFolder:
     """A run that has come as far as its first checkpoint."""
     run = RunFolder(tmp_path / "run")
     run.best.parent.mkdir(parents=True)
-    for path in (run.config, run.environment, run.metrics, run.checkpoint, run.best):
+    for path in (run.config, run.metrics, run.checkpoint, run.best):
         path.write_text("old")
+    run.environment.write_text('{"softdet": "0.1"}')
     return run
 
 
@@ -57,15 +60,48 @@ def test_a_run_that_failed_before_its_first_step_is_in_nobodys_way(tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["metrics.csv", "checkpoint.pt", "notes.txt"])
-def test_a_taken_folder_is_kept_and_the_three_choices_are_named(tmp_path: Path, fabric: Fabric, name: str) -> None:
+def test_a_taken_folder_is_kept_and_the_choices_are_named(tmp_path: Path, fabric: Fabric, name: str) -> None:
     run = RunFolder(tmp_path)
     (tmp_path / "config.yaml").write_text("old")
     (tmp_path / name).write_text("old")
     with pytest.raises(RunError) as raised:
         run.claim(fabric, resume=False, overwrite=False)
-    for choice in (f"--resume {tmp_path}", "--overwrite", "model.exp_path="):
+    for choice in ("--overwrite", "model.exp_path="):
         assert choice in str(raised.value)
+    assert (f"--resume {tmp_path}" in str(raised.value)) == (name == "checkpoint.pt"), (
+        "what can't be done isn't offered"
+    )
     assert files(run) == {"config.yaml", name}
+
+
+@pytest.mark.parametrize("environment", [None, "{}", "name: mine"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_project_of_somebody_is_no_run_that_failed(
+    tmp_path: Path, fabric: Fabric, environment: str | None, overwrite: bool
+) -> None:
+    run = RunFolder(tmp_path)
+    (tmp_path / "data").mkdir()
+    for name in ("config.yaml", "data/0.png", "data/labels.json"):
+        (tmp_path / name).write_text("mine")
+    if environment:
+        run.environment.write_text(environment)
+    before = files(run)
+    with pytest.raises(RunError, match=r"already holds files|no run of softdet wrote"):
+        run.claim(fabric, resume=False, overwrite=overwrite)
+    assert files(run) == before
+
+
+@pytest.mark.parametrize("name", ["try #2", "a: b", "null", "[1]"])
+def test_a_runs_config_is_for_the_place_where_it_lies_whatever_that_is_called(
+    tmp_path: Path, tiny_config: Callable[..., Config], name: str
+) -> None:
+    run = RunFolder(tmp_path / name)
+    run.path.mkdir()
+    config = tiny_config("model.exp_path=elsewhere")
+    save_config(config, run.config)
+    loaded = run.load_config()
+    assert loaded.model.exp_path == run.path
+    assert loaded.data == config.data
 
 
 def test_overwriting_deletes_the_run(taken: RunFolder, fabric: Fabric) -> None:
@@ -115,7 +151,8 @@ def test_resuming_keeps_everything(taken: RunFolder, fabric: Fabric) -> None:
 def test_without_a_checkpoint_there_is_nothing_to_resume(taken: RunFolder, fabric: Fabric, tmp_path: Path) -> None:
     taken.checkpoint.unlink()
     for run in (taken, RunFolder(tmp_path / "nowhere")):
-        with pytest.raises(RunError, match=rf"{re.escape(str(run.path))}: nothing to resume.*without --resume"):
+        how = "with --overwrite instead of --resume" if run is taken else "without --resume"
+        with pytest.raises(RunError, match=rf"{re.escape(str(run.path))}: nothing to resume.*{how}"):
             run.claim(fabric, resume=True, overwrite=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 from lightning_fabric import Fabric
 
@@ -16,7 +17,8 @@ from softdet.data.index_reading import read_class_names
 from softdet.doctor.examine import examine
 from softdet.doctor.findings import Finding, Report
 from softdet.doctor.reach import Canvas
-from softdet.errors import DataError, SoftdetError
+from softdet.errors import ConfigError, DataError, SoftdetError
+from softdet.evaluation.run import RunFolder
 
 
 def look_at_data(settings: Config, own: OwnData | None, fabric: Fabric) -> Report | None:
@@ -44,6 +46,33 @@ def look_at_data(settings: Config, own: OwnData | None, fabric: Fabric) -> Repor
     if failure := fabric.broadcast(failure):
         raise DataError(failure)
     return report
+
+
+def require_sources_elsewhere(settings: Config, data: builders.Data, run: RunFolder) -> None:
+    """Make sure that nothing that training reads lies in the folder that it is about to empty.
+
+    Raises:
+        ConfigError: a list, an image or a file of weights does.
+    """
+    folder, kept = run.path.absolute(), run.new_data.absolute()
+    files: dict[str, list[Path]] = {
+        "model.model_path": [settings.model.model_path] if settings.model.model_path else [],
+        "basenet.pretrained": [settings.basenet.pretrained] if isinstance(settings.basenet.pretrained, Path) else [],
+    }
+    for name, index in (
+        ("train", data.train),
+        ("valid", data.valid),
+        ("unlabeled", data.unlabeled),
+        ("test", data.test),
+    ):
+        files[f"data.{name}"] = [index.source, *(record.path for record in index.images)] if index else []
+    for key, paths in files.items():
+        inside = [path for path in map(Path.absolute, paths) if folder in path.parents and kept not in path.parents]
+        if inside and inside[0].exists():
+            raise ConfigError(
+                f"{key}: {inside[0]} lies in {run.path}, which would be emptied before the run starts. Name another "
+                "folder with --out or model.exp_path, or give --labeled and its like again, which make the lists anew."
+            )
 
 
 def prove_aloud(settings: Config, data: builders.Data, fabric: Fabric) -> Proof:

@@ -51,8 +51,7 @@ def evaluate(
 def _evaluate_run(place: Path, split: str, rerun: bool) -> dict[str, Any]:
     if place.is_dir():
         require_run(RunFolder(place))
-    overrides = [f"model.exp_path={place.absolute()}"] if place.is_dir() else []
-    settings = load_config(RunFolder(place).config if place.is_dir() else place, overrides)
+    settings = RunFolder(place).load_config() if place.is_dir() else load_config(place)
     folder = RunFolder(settings.model.exp_path)
     folder.require_result()
     device, batch_size = builders.device_of(settings), settings.inference.batch_size

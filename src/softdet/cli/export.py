@@ -10,7 +10,7 @@ import typer
 
 from softdet.builders.data import load_valid
 from softdet.cli.output import require_ending, say
-from softdet.config import Config, load_config
+from softdet.config import Config
 from softdet.data.index import ImageRecord
 from softdet.data.index_reading import load_labeled, load_unlabeled
 from softdet.deploy.export import Exported, describe_parity, export_detector
@@ -86,7 +86,7 @@ def export(
 
 def _settings_of(folder: RunFolder) -> Config | None:
     try:
-        return load_config(folder.config, [f"model.exp_path={folder.path.absolute()}"])
+        return folder.load_config()
     except ConfigError as error:
         say(f"the run's config can't be used, so the model card will tell less: {error}")
         return None

@@ -25,7 +25,7 @@ from softdet.cli.predict import (
     tell,
     weights_of,
 )
-from softdet.config import Config, load_config
+from softdet.config import Config
 from softdet.data.corrections import Change
 from softdet.data.index import Index
 from softdet.data.index_reading import load_labeled, load_unlabeled
@@ -120,7 +120,7 @@ def merge(
     """Take corrected pseudo-labels back: they join the run's labeled list and leave its unlabeled one."""
     folder = RunFolder(run)
     folder.require_result()
-    settings = load_config(folder.config, [f"model.exp_path={run.absolute()}"])
+    settings = folder.load_config()
     _require_free(out, overwrite)
     class_names = read_card(folder.best).class_names
     train = load_labeled(settings.data.train, class_names, settings.data.root)
@@ -215,4 +215,4 @@ def _next_command(run: RunFolder, settings: Config, out: Path, *, has_unlabeled:
     elif settings.soft_teacher.enabled:
         # No unlabeled image is left.
         words.append("--supervised")
-    return shlex.join([*words, f"model.model_path={run.best}", f"model.exp_path={target}"])
+    return shlex.join([*words, f"model.model_path={run.best}", "--out", str(target)])

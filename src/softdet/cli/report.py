@@ -11,7 +11,7 @@ import typer
 
 from softdet import builders
 from softdet.cli.output import require_ending, say
-from softdet.config import Config, load_config
+from softdet.config import Config
 from softdet.data.index_reading import read_class_names
 from softdet.errors import RunError, SoftdetError
 from softdet.evaluation.run import RunFolder
@@ -83,7 +83,7 @@ def sources_of(settings: Config) -> Sources:
 
 def _facts_of(run: RunFolder) -> RunFacts:
     try:
-        settings = load_config(run.config, [f"model.exp_path={run.path.absolute()}"])
+        settings = run.load_config()
         return gather_facts(run, sources_of(settings))
     except SoftdetError as error:
         # An old run's config may have keys that are gone; its numbers can still be shown.

@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from softdet import builders
 from softdet.builders.settings import Decided, with_values
 from softdet.builders.smoke import keep_picture
-from softdet.cli.checks import look_at_data, prove_aloud
+from softdet.cli.checks import look_at_data, prove_aloud, require_sources_elsewhere
 from softdet.cli.output import print_metrics, say
 from softdet.cli.own_data import adopt, own_data, prepared
 from softdet.cli.plan import check_hours, print_plan, settle_settings
@@ -94,7 +94,7 @@ def train(
         if config or overrides or supervised or overwrite or own or out or dry_run or max_hours:
             raise ConfigError("--resume RUN goes on with the config that RUN was started with; give nothing beside it")
         _require_run(RunFolder(resume))
-        settings = load_config(RunFolder(resume).config, [f"model.exp_path={resume.absolute()}"])
+        settings = RunFolder(resume).load_config()
     elif config is not None or own is not None:
         changes = [*(overrides or []), *(["soft_teacher.enabled=false"] if supervised else [])]
         settings = load_config(config or default_config(), changes)
@@ -123,14 +123,17 @@ def train(
             return
         if not (no_smoke or resume):
             proof = prove_aloud(settings, data, fabric)
+        if not resume:
+            require_sources_elsewhere(settings, data, run)
         run.claim(fabric, resume=resume is not None, overwrite=overwrite)
         if own is not None:
             settings = adopt(settings, fabric)
             data = builders.load_data(settings)
             arms = builders.arms_of(settings, data, fabric.world_size)
     if fabric.is_global_zero:
-        save_config(settings, run.config)
+        # In this order: a config without the other is taken for a user's.
         run.write_environment(fabric.device)
+        save_config(settings, run.config)
         if findings:
             write_json(run.doctor, findings.as_json())
         print_plan(Decided(settings, decided.settings), data, fabric, measured)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 
 import softdet
+from softdet.config import Config, load_config
 from softdet.errors import RunError
 from softdet.files import write_json
 
@@ -158,26 +160,35 @@ class RunFolder:
         if resume:
             if self.checkpoint.is_file() or self.control.checkpoint.is_file():
                 return None
-            return f"{self.path}: nothing to resume, there is no {self.checkpoint.name}. Start it without --resume."
+            anew = "with --overwrite instead of --resume" if self.config.is_file() else "without --resume"
+            return f"{self.path}: nothing to resume, there is no {self.checkpoint.name}. Start it anew, {anew}."
         if self.path.exists() and not self.path.is_dir():
             return f"{self.path} is a file, and a run needs a folder. Choose another model.exp_path."
-        # A run that failed before its first step leaves nothing but these behind: nothing to lose. Lists without a
-        # config are the user's own.
-        leftovers = {self.config, self.environment, self.new_data}
-        leftovers |= {self.data, self.pictures} if self.config.is_file() else set()
+        # A run that failed before its first step leaves nothing but these behind: nothing to lose. Without its note of
+        # the environment, a config beside a folder `data` is a user's project.
+        own = {self.environment, self.config, self.data, self.pictures} if self._is_of_softdet() else set()
+        leftovers = {self.new_data} | own
         if not self.path.is_dir() or set(self.path.iterdir()) <= leftovers:
             return None
         if not overwrite:
+            has_state = self.checkpoint.is_file() or self.control.checkpoint.is_file()
+            resuming = f"`softdet train --resume {self.path}` to go on with that run, " if has_state else ""
             return (
-                f"{self.path} already holds files. Choose: `softdet train --resume {self.path}` to go on with that "
-                "run, --overwrite to delete it, or model.exp_path=ANOTHER_FOLDER."
+                f"{self.path} already holds files. Choose: {resuming}--overwrite to delete the run that is there, or "
+                "model.exp_path=ANOTHER_FOLDER."
             )
-        if not (self.config.is_file() and self.environment.is_file()):
+        if not (self.config.is_file() and self._is_of_softdet()):
             return (
                 f"{self.path} holds files that no run of softdet wrote (a run has both {self.config.name} and "
                 f"{self.environment.name}), so --overwrite won't delete them. Choose another model.exp_path."
             )
         return None
+
+    def _is_of_softdet(self) -> bool:
+        try:
+            return "softdet" in json.loads(self.environment.read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError):
+            return False
 
     def _make_empty(self) -> str | None:
         # The folder itself stays: it may be a link, or where a disk is mounted.
@@ -191,6 +202,16 @@ class RunFolder:
         except OSError as error:
             return f"model.exp_path: {self.path} can't be written ({error.strerror or error}). Choose another folder."
         return None
+
+    def load_config(self) -> Config:
+        """The run's config, for the place where its folder is now.
+
+        Raises:
+            ConfigError: it isn't there, or a key of it isn't one.
+        """
+        config = load_config(self.config)
+        # Not as an override, which is YAML: a folder's name may have a `#` in it.
+        return config.model_copy(update={"model": config.model.model_copy(update={"exp_path": self.path.absolute()})})
 
     def require_result(self) -> None:
         """Make sure that there is a detector to evaluate.
