@@ -105,7 +105,10 @@ TABLE: dict[str, tuple[Change | None, str, list[str]]] = {
     "a run is there": (
         None,
         "train --config tiny.yaml --out run",
-        ["run already holds files. Choose: `softdet train --resume run`", "--overwrite to delete the run that is there"],
+        [
+            "run already holds files. Choose: `softdet train --resume run`",
+            "--overwrite to delete the run that is there",
+        ],
     ),
     "not a run's folder": (
         None,

@@ -124,3 +124,11 @@ def test_a_logger_that_breaks_is_dropped_and_the_run_goes_on(tmp_path: Path, bro
     log_and_close(loggers, 2)
     assert [step for _, step in notebook.entries] == [1, 2]
     assert [row["loss"] for row in rows(tmp_path / "metrics.csv")] == ["1", "2"]
+
+
+@pytest.mark.parametrize("left", ["\0\0\0\0", "17 of", ",,,\n", "12", "1e3,2\n"])
+def test_what_a_power_cut_left_is_no_row(tmp_path: Path, left: str) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text(f"step,loss\n10,0.5\n11,0.25\n{left}")
+    CsvLogger(path, first_step=12)
+    assert rows(path) == [{"step": "10", "loss": "0.5"}, {"step": "11", "loss": "0.25"}]

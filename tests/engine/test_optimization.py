@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from softdet.engine.optimization import Which, learning_rate_factor, make_optimizer, set_learning_rate
+from softdet.engine.optimization import Which, learning_rate_factor, load_memory, make_optimizer, set_learning_rate
 from softdet.models.retinanet import RetinaNet, build_retinanet
 
 
@@ -113,10 +113,43 @@ def test_the_rate_is_set_from_the_base_and_not_from_the_last_rate() -> None:
         assert {group["lr"] for group in optimizer.param_groups} == {1e-2 * factor, 1e-3 * factor}
 
 
-def test_the_base_rate_survives_a_checkpoint() -> None:
-    first = make_optimizer(model(), "Adam", lr=1e-2, lr_backbone=1e-3, weight_decay=0.0)
+RATES = [
+    {"lr": 1e-2, "lr_backbone": 1e-2, "weight_decay": 0.1},
+    {"lr": 1e-2, "lr_backbone": 1e-3, "weight_decay": 0.1},
+    {"lr": 1e-2, "lr_backbone": 1e-3, "weight_decay": 0.0},
+    {"lr": 1e-2, "lr_backbone": 1e-2, "weight_decay": 0.0},
+]
+
+
+@pytest.mark.parametrize("num_frozen_stages", [0, 2])
+@pytest.mark.parametrize("after", range(len(RATES)))
+@pytest.mark.parametrize("before", range(len(RATES)))
+def test_memory_is_each_parameters_own_whatever_the_rates_were(before: int, after: int, num_frozen_stages: int) -> None:
+    net = model(num_frozen_stages)
+    first = make_optimizer(net, "AdamW", **RATES[before])
+    for number, parameter in enumerate(net.parameters()):
+        parameter.grad = torch.full_like(parameter, float(number + 1))
+    first.step()
+    second = make_optimizer(net, "AdamW", **RATES[after])
+    load_memory(second, first.state_dict(), net)
+    for parameter in net.parameters():
+        if parameter.requires_grad:
+            assert torch.equal(second.state[parameter]["exp_avg"], first.state[parameter]["exp_avg"])
+            of_backbone = any(parameter is mine for mine in net.backbone.parameters())
+            assert group_of(second, parameter)["base_lr"] == RATES[after]["lr_backbone" if of_backbone else "lr"]
+
+
+def test_memory_of_other_parameters_is_refused() -> None:
+    first, net = make_optimizer(model(2), "AdamW", **RATES[0]), model(0)
+    with pytest.raises(ValueError, match=r"groups have .* parameters, of \d+ that learn"):
+        load_memory(make_optimizer(net, "AdamW", **RATES[0]), first.state_dict(), net)
+
+
+def test_the_base_rate_is_the_configs_after_a_checkpoint() -> None:
+    net = model()
+    first = make_optimizer(net, "Adam", lr=1e-2, lr_backbone=1e-3, weight_decay=0.0)
     set_learning_rate(first, 0.1)
-    second = make_optimizer(model(), "Adam", lr=1e-2, lr_backbone=1e-3, weight_decay=0.0)
-    second.load_state_dict(first.state_dict())
+    second = make_optimizer(net, "Adam", lr=2e-2, lr_backbone=2e-3, weight_decay=0.0)
+    load_memory(second, first.state_dict(), net)
     set_learning_rate(second, 1.0)
-    assert {group["lr"] for group in second.param_groups} == {1e-2, 1e-3}
+    assert {group["lr"] for group in second.param_groups} == {2e-2, 2e-3}

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,14 @@ from torchvision.models._meta import _COCO_CATEGORIES
 from torchvision.models.detection import retinanet_resnet50_fpn_v2
 from torchvision.models.detection.image_list import ImageList
 
+from softdet.builders.detector import architecture_of, require_same_anchors
+from softdet.config import Config
 from softdet.errors import WeightsError
 from softdet.evaluation.detector import load_detector
 from softdet.evaluation.torchvision_weights import convert, save_converted
 
 SIZE = (96, 128)
+ANCHORS = ("sizes", "octaves", "ratios")
 KEPT = [number for number, name in enumerate(_COCO_CATEGORIES) if name not in ("__background__", "N/A")]
 
 
@@ -75,10 +79,16 @@ def test_all_91_categories_come_back_from_the_80_classes(weights: dict[str, Tens
         assert not back[:, dropped].any()
 
 
-def test_a_file_becomes_a_detector(theirs: nn.Module, weights: dict[str, Tensor], tmp_path: Path) -> None:
+def test_a_file_becomes_a_detector_to_start_from(
+    theirs: nn.Module, weights: dict[str, Tensor], tmp_path: Path, tiny_config: Callable[..., Config]
+) -> None:
     torch.save(weights, tmp_path / "retinanet.pth")
     save_converted(tmp_path / "retinanet.pth", tmp_path / "detector.safetensors")
     detector = load_detector(tmp_path / "detector.safetensors")
+    anchors = [f"model.anchor_{key}={detector.card.architecture[f'anchor_{key}']}" for key in ANCHORS]
+    config = tiny_config("basenet.arch=Res50", *anchors)
+    require_same_anchors(config, tmp_path / "detector.safetensors")
+    assert set(detector.card.architecture) == set(architecture_of(config))
     for file in tmp_path.iterdir():
         file.unlink()  # pytest keeps the folders of three runs, and these are 150 MB each
     model, card = convert(weights, list(_COCO_CATEGORIES))

@@ -26,7 +26,7 @@ class CsvLogger:
     """One row per logged step; a column that comes later is empty in the rows before it. A state is a word.
 
     Args:
-        path: the file. Rows that are there are kept up to `first_step`.
+        path: the file. Rows that are there are kept up to `first_step`, but for what a power cut left without a step.
         first_step: rows at or after it are dropped, since a resumed run writes them again.
     """
 
@@ -35,7 +35,8 @@ class CsvLogger:
         self.rows: list[dict[str, str]] = []
         if path.is_file() and first_step > 0:
             with path.open(newline="", encoding="utf-8") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) < first_step]
+                rows = [row for row in csv.DictReader(file) if (row.get("step") or "").isdecimal()]
+                self.rows = [row for row in rows if int(row["step"]) < first_step]
         self._write_all()
 
     def log_metrics(self, metrics: Mapping[str, float | str], step: int) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import chain
+from typing import Any, Literal
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
@@ -42,6 +43,48 @@ def make_optimizer(model: RetinaNet, which: Which, *, lr: float, lr_backbone: fl
             return AdamW(arguments, lr=lr)
         case "SGD":
             return SGD(arguments, lr=lr, momentum=0.9)
+
+
+def load_memory(optimizer: Optimizer, state: dict[str, Any], model: RetinaNet) -> None:
+    """Give an optimizer what another one remembers of the same parameters; rates and decays stay its own.
+
+    Parameters of equal rate and decay share a group, so that other rates may be other groups.
+
+    Args:
+        optimizer: of `make_optimizer`.
+        state: the other's `state_dict`.
+        model: whose parameters both have.
+
+    Raises:
+        ValueError: its groups are none that these parameters can make.
+    """
+    learning = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    # What may have set parameters apart: both rate and decay, the decay alone, the rate alone, or nothing.
+    ways: tuple[Callable[[bool, bool], Hashable], ...] = (
+        lambda of_backbone, decays: (of_backbone, decays),
+        lambda of_backbone, decays: decays,
+        lambda of_backbone, decays: of_backbone,
+        lambda of_backbone, decays: None,
+    )
+    sizes = [len(group["params"]) for group in state["param_groups"]]
+    for way in ways:
+        groups = _grouped((way(name.startswith("backbone."), each.ndim > 1), each) for name, each in learning)
+        if [len(group) for group in groups.values()] == sizes:
+            break
+    else:
+        raise ValueError(f"the optimizer's groups have {sizes} parameters, of {len(learning)} that learn")
+    place = {id(parameter): number for number, parameter in enumerate(chain.from_iterable(groups.values()))}
+    order = [place[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+    known = state["state"]
+    memory = {number: known[theirs] for number, theirs in enumerate(order) if theirs in known}
+    optimizer.load_state_dict({"state": memory, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _grouped(keyed: Iterable[tuple[Hashable, nn.Parameter]]) -> dict[Hashable, list[nn.Parameter]]:
+    groups: dict[Hashable, list[nn.Parameter]] = {}
+    for key, parameter in keyed:
+        groups.setdefault(key, []).append(parameter)
+    return groups
 
 
 def learning_rate_factor(

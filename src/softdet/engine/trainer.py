@@ -15,6 +15,7 @@ from softdet.engine.checkpoint import load_checkpoint, misfit, save_checkpoint
 from softdet.engine.evaluator import Evaluator
 from softdet.engine.gradients import Gradients
 from softdet.engine.loggers import Loggers
+from softdet.engine.optimization import load_memory
 from softdet.engine.progress import ProgressLine, StepTimes, Stopwatch, memory_gb
 from softdet.engine.protocols import Method, Monitor, Pool
 from softdet.engine.stopping import StopRequest
@@ -282,10 +283,7 @@ class Trainer:
         self.student.module.load_state_dict(state["student"])
         self.method.load_state_dict(state["method"])
         # What it remembers, not the config's rates of then.
-        options = [{key: group[key] for key in group if key != "params"} for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(state["optimizer"])
-        for group, own in zip(self.optimizer.param_groups, options, strict=True):
-            group.update(own)
+        load_memory(self.optimizer, state["optimizer"], self.student.module)
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.state = TrainState(**state["train"])
         # None of another arm, and none in a checkpoint of an earlier version.

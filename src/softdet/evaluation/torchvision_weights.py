@@ -13,7 +13,17 @@ from softdet.errors import WeightsError
 from softdet.evaluation.detector import DetectorCard, load_strictly, save_detector
 from softdet.models.retinanet import RetinaNet, build_retinanet
 
-_ARCHITECTURE: dict[str, Any] = {"arch": "Res50", "num_frozen_stages": 2, "freeze_batchnorm": True}
+# All of it, since a run that starts from such a file reads its own from there.
+_ARCHITECTURE: dict[str, Any] = {
+    "arch": "Res50",
+    "num_frozen_stages": 2,
+    "freeze_batchnorm": True,
+    "fpn_channels": 256,
+    "head_convs": 4,
+    "anchor_sizes": [32.0, 64.0, 128.0, 256.0, 512.0],
+    "anchor_octaves": [1.0, 2 ** (1 / 3), 2 ** (2 / 3)],
+    "anchor_ratios": [0.5, 1.0, 2.0],
+}
 # Its names, and ours for the same weights. The FPN is the same torchvision class.
 _RENAMED = {
     "backbone.body.": "backbone.body.",
