@@ -12,10 +12,10 @@ import numpy as np
 
 from softdet.data.sources.assembling import header_sizes
 from softdet.data.sources.classes import with_one_class_list
-from softdet.data.sources.overlap import apart, unseen, without
+from softdet.data.sources.overlap import apart, content_keys, unseen, without
 from softdet.data.sources.parts import Split, Tally
 from softdet.data.sources.reading import Labeled, read_labeled
-from softdet.data.sources.splitting import grouped, stratified
+from softdet.data.sources.splitting import grouped, joined, stratified
 from softdet.data.sources.summary import Summary, summarise
 from softdet.data.sources.unlabeled import read_unlabeled
 from softdet.data.sources.writing import write_lists
@@ -92,8 +92,8 @@ def prepare(
         overwrite: replace lists that `out` holds.
 
     Returns:
-        What was written. Laws: no image file is in two of the lists; all have the same classes; the same arguments
-        write the same lists, which is no overwriting.
+        What was written. Laws: no picture is in two of the lists, nor a copy of it; all have the same classes; the same
+        arguments write the same lists, which is no overwriting.
 
     Raises:
         DataError: a source can't be used, nothing can be set aside, or `out` holds other lists; none is written then.
@@ -174,7 +174,11 @@ def _with_missing_splits(
     train = contents["train"]
     images, categories = train["images"], [category["id"] for category in train["categories"]]
     folder = _common_folder([image["file_name"] for image in images])
-    groups = grouped([Path(image["file_name"]).absolute().relative_to(folder).as_posix() for image in images], group_by)
+    files = [Path(image["file_name"]) for image in images]
+    groups = grouped([file.absolute().relative_to(folder).as_posix() for file in files], group_by)
+    # A copy on the other side would be learned by heart.
+    key_of = content_keys(files)
+    groups = joined(groups, [key_of(file) for file in files])
     if max(groups, default=-1) < len(sides):
         raise DataError(
             f"{len(images)} labeled images in {max(groups, default=-1) + 1} groups can't be shared out over train and "

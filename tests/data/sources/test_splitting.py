@@ -7,7 +7,7 @@ import pytest
 
 from softdet.data.sources.classes import with_one_class_list
 from softdet.data.sources.parts import Tally
-from softdet.data.sources.splitting import grouped, stratified
+from softdet.data.sources.splitting import grouped, joined, stratified
 from softdet.errors import DataError
 
 
@@ -76,6 +76,13 @@ def test_groups_by_a_pattern() -> None:
     assert grouped(names, None) == [0, 1, 2, 3]
     assert grouped(names, r"^(site\d)/") == [0, 1, 0, 2]
     assert grouped(names, r"site\d") == [0, 1, 0, 2]
+
+
+def test_groups_with_a_key_in_common_are_one() -> None:
+    assert joined([0, 1, 2, 3], "abcd") == [0, 1, 2, 3]
+    assert joined([0, 1, 2, 3], "abca") == [0, 1, 2, 0]
+    assert joined([0, 0, 1, 1, 2], "abbcc") == [0, 0, 0, 0, 0], "through others"
+    assert joined([], "") == []
 
 
 @pytest.mark.parametrize(

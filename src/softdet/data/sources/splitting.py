@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,30 @@ def grouped(names: Sequence[str], pattern: str | None) -> list[int]:
         )
     number: dict[tuple[str, str | Any], int] = {}
     return [number.setdefault(key, len(number)) for key in keys]
+
+
+def joined(groups: Sequence[int], keys: Sequence[Hashable]) -> list[int]:
+    """Put groups together that have images of one key.
+
+    Args:
+        groups: (N,) of images, see `grouped`.
+        keys: (N,) what only copies of one picture have in common.
+
+    Returns:
+        (N,) numbers from 0 in the order of first appearance; where no key comes twice in two groups, those given.
+    """
+    towards = list(range(max(groups, default=-1) + 1))
+
+    def top(group: int) -> int:
+        while towards[group] != group:
+            group = towards[group]
+        return group
+
+    first: dict[Hashable, int] = {}
+    for group, key in zip(groups, keys, strict=True):
+        towards[top(group)] = top(first.setdefault(key, group))
+    number: dict[int, int] = {}
+    return [number.setdefault(top(group), len(number)) for group in groups]
 
 
 def stratified(labels: NDArray[np.bool_], groups: Sequence[int], shares: Sequence[float], seed: int) -> list[list[int]]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from softdet.data.coco_fields import is_ignored
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -43,7 +45,7 @@ class Summary:
 def summarise(name: str, path: Path, content: dict[str, Any]) -> Summary:
     """Count what a COCO content holds; it has an image at least."""
     annotations = content.get("annotations", [])
-    boxes = [each for each in annotations if not (each.get("iscrowd") or each.get("ignore"))]
+    boxes = [each for each in annotations if not is_ignored(each)]
     by_category = Counter(each["category_id"] for each in boxes)
     sides = [math.sqrt(each["bbox"][2] * each["bbox"][3]) for each in boxes]
     with_boxes = {each["image_id"] for each in annotations}
