@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from softdet import builders
-from softdet.builders.settings import decide, with_values
+from softdet.builders.settings import config_of, decide, with_values
 from softdet.config import Config, keys, load_config, parse_config, save_config
 from softdet.config.auto import OR_AUTO, undecided
 from softdet.derive.settings import RULES
@@ -118,3 +118,16 @@ def test_a_burn_in_that_was_left_out_stays_when_the_run_is_made_longer(tiny_conf
     assert longer.config.soft_teacher.burn_in_steps == 10
     supervised = with_values(config, {"soft_teacher.enabled": False})
     assert decide(supervised, data, fabric()).config == supervised
+
+
+@pytest.mark.parametrize("name", ["try #2", "a: b", "null", "[1]"])
+def test_a_runs_config_is_for_the_place_where_it_lies_whatever_that_is_called(
+    tmp_path: Path, tiny_config: Callable[..., Config], name: str
+) -> None:
+    run = RunFolder(tmp_path / name)
+    run.path.mkdir()
+    config = tiny_config("model.exp_path=elsewhere")
+    save_config(config, run.config)
+    loaded = config_of(run)
+    assert loaded.model.exp_path == run.path
+    assert loaded.data == config.data

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from labeled_sets import random_content, write_coco, write_yolo
 
+from softdet.doctor.examine import examine
 from softdet.doctor.reading import open_labeled, open_unlabeled
 from softdet.errors import DataError
 
@@ -142,3 +144,23 @@ def test_pictures_in_unread_forms_are_mentioned(own: Any, only: Callable[..., An
 def test_a_video_asks_for_prepare(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="softdet prepare"):
         open_unlabeled(tmp_path / "film.mp4")
+
+
+def test_images_are_looked_for_where_prepare_does(tmp_path: Path) -> None:
+    """CVAT's layout for COCO: `annotations/instances_default.json` beside `images/default/`."""
+    source = write_coco(random_content(0, 6), tmp_path / "set")
+    (tmp_path / "set" / "annotations").mkdir()
+    (tmp_path / "set" / "images").rename(tmp_path / "default")
+    (tmp_path / "set" / "images").mkdir()
+    (tmp_path / "default").rename(tmp_path / "set" / "images" / "default")
+    source.rename(tmp_path / "set" / "annotations" / "instances_default.json")
+    (pool,), findings = open_labeled(tmp_path / "set")
+    assert findings == []
+    assert all(picture.path.is_file() for picture in pool.pictures)
+
+
+def test_validation_images_without_names_have_the_labeled_ones(tmp_path: Path) -> None:
+    labeled, valid = (write_yolo(random_content(seed, 6), tmp_path / str(seed)) for seed in (1, 2))
+    (valid / "data.yaml").unlink()
+    codes = {finding.code for finding in examine(labeled, valid=valid, quick=True).findings}
+    assert not codes & {"classes-differ", "class-not-in-valid"}

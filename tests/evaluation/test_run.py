@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ import torch
 from lightning_fabric import Fabric
 
 import softdet
-from softdet.config import Config, save_config
 from softdet.errors import RunError
 from softdet.evaluation.run import RunFolder
 
@@ -89,19 +87,6 @@ def test_a_project_of_somebody_is_no_run_that_failed(
     with pytest.raises(RunError, match=r"already holds files|no run of softdet wrote"):
         run.claim(fabric, resume=False, overwrite=overwrite)
     assert files(run) == before
-
-
-@pytest.mark.parametrize("name", ["try #2", "a: b", "null", "[1]"])
-def test_a_runs_config_is_for_the_place_where_it_lies_whatever_that_is_called(
-    tmp_path: Path, tiny_config: Callable[..., Config], name: str
-) -> None:
-    run = RunFolder(tmp_path / name)
-    run.path.mkdir()
-    config = tiny_config("model.exp_path=elsewhere")
-    save_config(config, run.config)
-    loaded = run.load_config()
-    assert loaded.model.exp_path == run.path
-    assert loaded.data == config.data
 
 
 def test_overwriting_deletes_the_run(taken: RunFolder, fabric: Fabric) -> None:

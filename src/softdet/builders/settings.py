@@ -11,11 +11,12 @@ from lightning_fabric import Fabric
 
 from softdet.builders.arms import count_steps, planned_burn_in
 from softdet.builders.data import Data
-from softdet.config import Config
+from softdet.config import Config, load_config
 from softdet.config.auto import AUTO, undecided
 from softdet.derive.facts import Machine, facts_of
 from softdet.derive.settings import RULES, Setting, derive
 from softdet.evaluation.detector import read_card
+from softdet.evaluation.run import RunFolder
 
 # Of a detector to start from: what its weights fit.
 _OF_THE_START = {
@@ -61,6 +62,16 @@ def decide(config: Config, data: Data, fabric: Fabric) -> Decided:
         burn_in = Setting(_BURN_IN, planned_burn_in(decided, num_steps), f"for {num_steps:,} steps, as it was left out")
         settings, decided = [*settings, burn_in], with_values(decided, {burn_in.key: burn_in.value})
     return Decided(decided, tuple(settings))
+
+
+def config_of(run: RunFolder) -> Config:
+    """The config of a run, for the place where its folder is now.
+
+    Raises:
+        ConfigError: it isn't there, or something in it is no config.
+    """
+    # Not as an override, which is YAML: a folder's name may have a `#` in it.
+    return with_values(load_config(run.config), {"model.exp_path": run.path.absolute()})
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:

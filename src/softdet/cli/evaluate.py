@@ -9,6 +9,7 @@ import typer
 
 from softdet import builders
 from softdet.builders.seen import describe_seen
+from softdet.builders.settings import config_of
 from softdet.cli.output import print_metrics, require_ending, say
 from softdet.config import load_config
 from softdet.errors import ConfigError
@@ -51,7 +52,7 @@ def evaluate(
 def _evaluate_run(place: Path, split: str, rerun: bool) -> dict[str, Any]:
     if place.is_dir():
         require_run(RunFolder(place))
-    settings = RunFolder(place).load_config() if place.is_dir() else load_config(place)
+    settings = config_of(RunFolder(place)) if place.is_dir() else load_config(place)
     folder = RunFolder(settings.model.exp_path)
     folder.require_result()
     device, batch_size = builders.device_of(settings), settings.inference.batch_size

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from softdet.builders.data import load_valid
+from softdet.builders.settings import config_of
 from softdet.cli.output import require_ending, say
 from softdet.config import Config
 from softdet.data.index import ImageRecord
@@ -86,7 +87,7 @@ def export(
 
 def _settings_of(folder: RunFolder) -> Config | None:
     try:
-        return folder.load_config()
+        return config_of(folder)
     except ConfigError as error:
         say(f"the run's config can't be used, so the model card will tell less: {error}")
         return None

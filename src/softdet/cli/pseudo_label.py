@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from softdet.builders.settings import config_of
 from softdet.cli.output import say
 from softdet.cli.predict import (
     BatchSize,
@@ -120,7 +121,7 @@ def merge(
     """Take corrected pseudo-labels back: they join the run's labeled list and leave its unlabeled one."""
     folder = RunFolder(run)
     folder.require_result()
-    settings = folder.load_config()
+    settings = config_of(folder)
     _require_free(out, overwrite)
     class_names = read_card(folder.best).class_names
     train = load_labeled(settings.data.train, class_names, settings.data.root)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from softdet import builders
+from softdet.builders.settings import config_of
 from softdet.cli.output import require_ending, say
 from softdet.config import Config
 from softdet.data.index_reading import read_class_names
@@ -83,7 +84,7 @@ def sources_of(settings: Config) -> Sources:
 
 def _facts_of(run: RunFolder) -> RunFacts:
     try:
-        settings = run.load_config()
+        settings = config_of(run)
         return gather_facts(run, sources_of(settings))
     except SoftdetError as error:
         # An old run's config may have keys that are gone; its numbers can still be shown.

@@ -12,7 +12,7 @@ import typer
 from lightning_fabric import Fabric
 
 from softdet import builders
-from softdet.builders.settings import Decided, with_values
+from softdet.builders.settings import Decided, config_of, with_values
 from softdet.builders.smoke import keep_picture
 from softdet.cli.checks import look_at_data, prove_aloud, require_sources_elsewhere
 from softdet.cli.output import print_metrics, say
@@ -94,7 +94,7 @@ def train(
         if config or overrides or supervised or overwrite or own or out or dry_run or max_hours:
             raise ConfigError("--resume RUN goes on with the config that RUN was started with; give nothing beside it")
         _require_run(RunFolder(resume))
-        settings = RunFolder(resume).load_config()
+        settings = config_of(RunFolder(resume))
     elif config is not None or own is not None:
         changes = [*(overrides or []), *(["soft_teacher.enabled=false"] if supervised else [])]
         settings = load_config(config or default_config(), changes)

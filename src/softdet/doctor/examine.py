@@ -50,7 +50,7 @@ def examine(
         test: a labeled set.
         canvas: how images and anchors meet in training; None leaves out the question which objects are too small.
         root: the images' folder for COCO JSON files, tried last.
-        class_names: the names by number, where a set itself has none.
+        class_names: the names by number, where a set itself has none; None: those of the labeled set.
         quick: open at most 300 images of each pool, and those that may be copies across two pools: for the start of a
             training. All lists and boxes are looked at nevertheless, and whether each file is there.
         cache: of what is known about files.
@@ -63,9 +63,10 @@ def examine(
         DataError: a source can't be read at all.
     """
     pools, findings = open_labeled(labeled, "labeled", root, class_names, unlabeled)
+    names = class_names or [name for pool in pools[:1] if pool.labels for name in pool.labels.names.values()]
     for name, path in (("valid", valid), ("test", test)):
         if path is not None:
-            opened, told = open_labeled(path, "valid" if name == "valid" else "test", root, class_names)
+            opened, told = open_labeled(path, "valid" if name == "valid" else "test", root, names)
             pools = [*(pool for pool in pools if pool.name != name), *opened]
             findings += told
     if unlabeled is not None:

@@ -12,9 +12,9 @@ import numpy as np
 
 from softdet.data.coco_fields import box_of, is_ignored, size_of
 from softdet.data.index import IMAGE_SUFFIXES
-from softdet.data.index_reading import image_folders, load_json, load_unlabeled
+from softdet.data.index_reading import load_json, load_unlabeled
 from softdet.data.sources.assembling import header_sizes
-from softdet.data.sources.finding import ImageFinder
+from softdet.data.sources.coco import image_finder
 from softdet.data.sources.parts import Entry, Part, Split, Tally
 from softdet.data.sources.reading import less_unlabeled, read_parts
 from softdet.data.sources.recognise import recognise
@@ -143,15 +143,14 @@ def _open_coco(path: Path, name: PoolName, root: Path | None) -> tuple[Pool, lis
     categories = _whole(content.get("categories"), ("id", "name"), "categories", name, findings)
     findings += _doubled(images, "image", name) + _doubled(categories, "category", name)
 
-    folders = image_folders(path, content, root)
-    finder = ImageFinder(path.parent, folders)
+    finder = image_finder(path, content, root)
     written = [str(image["file_name"]) for image in images]
     pictures = [
-        Picture(name, file or folders[0] / name, size_of(image))
+        Picture(name, file or finder.folders[0] / name, size_of(image))
         for name, file, image in zip(written, finder.find(written, path), images, strict=True)
     ]
     findings += found(
-        "error",
+        "warning",
         "size-missing",
         [
             Place(picture.name, f"width {image.get('width')!r}, height {image.get('height')!r}")
@@ -159,7 +158,8 @@ def _open_coco(path: Path, name: PoolName, root: Path | None) -> tuple[Pool, lis
             if picture.size is None
         ],
         f"{name}: images without a usable width and height in {path.name}; both must be whole numbers above 0",
-        "Export the file anew, or write the size of each file's picture there.",
+        "`softdet prepare` and `train --labeled` read them off the pictures. A list that a config names needs both: "
+        "export it anew, or prepare it.",
     )
     position = {image["id"]: number for number, image in enumerate(images)}
     lost = [each for each in listed if each["image_id"] not in position]

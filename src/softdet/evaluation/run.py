@@ -13,7 +13,6 @@ import torch
 from lightning_fabric import Fabric
 
 import softdet
-from softdet.config import Config, load_config
 from softdet.errors import RunError
 from softdet.files import write_json
 
@@ -202,16 +201,6 @@ class RunFolder:
         except OSError as error:
             return f"model.exp_path: {self.path} can't be written ({error.strerror or error}). Choose another folder."
         return None
-
-    def load_config(self) -> Config:
-        """The run's config, for the place where its folder is now.
-
-        Raises:
-            ConfigError: it isn't there, or a key of it isn't one.
-        """
-        config = load_config(self.config)
-        # Not as an override, which is YAML: a folder's name may have a `#` in it.
-        return config.model_copy(update={"model": config.model.model_copy(update={"exp_path": self.path.absolute()})})
 
     def require_result(self) -> None:
         """Make sure that there is a detector to evaluate.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from softdet.data.index_reading import load_unlabeled
 from softdet.data.prepare import prepare
 from softdet.data.sources.finding import ImageFinder
 from softdet.errors import DataError
@@ -86,3 +87,21 @@ def test_a_list_means_the_folder_of_its_own_name(tmp_path: Path) -> None:
     listed = [image["file_name"] for image in json.loads(prepared.train.read_text())["images"]]
     assert listed
     assert all("cam2/" in name for name in listed)
+
+
+def test_a_folder_of_the_lists_name_goes_before_images_of_other_pictures(tmp_path: Path) -> None:
+    """Frames of one camera have one size and the same names, so nothing else tells them apart."""
+    for folder, shade in (("valid", 0), ("images", 100)):
+        (tmp_path / folder).mkdir()
+        for number in range(4):
+            Image.fromarray(np.full((32, 40, 3), shade + number, np.uint8)).save(tmp_path / folder / f"{number}.png")
+    images = [{"id": number, "file_name": f"{number}.png", "width": 40, "height": 32} for number in range(4)]
+    boxes = [{"id": number, "image_id": number, "category_id": 1, "bbox": [2, 2, 9, 9]} for number in range(4)]
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "a"}]}
+    (tmp_path / "valid.json").write_text(json.dumps(content))
+    prepared = prepare(tmp_path / "valid.json", tmp_path / "images", out=tmp_path / "out")
+    for path, folder, number in ((prepared.train, "valid", 3), (prepared.unlabeled, "images", 4)):
+        assert path is not None
+        records = load_unlabeled(path).images
+        assert {record.path.resolve().parent.name for record in records} == {folder}
+        assert len(records) == number

@@ -63,24 +63,48 @@ def _read(path: Path, dropped: Tally) -> Part:
 def _entries(
     path: Path, content: dict[str, Any], images: list[dict[str, Any]], boxes: Mapping[Any, list[Box]]
 ) -> list[Entry]:
-    # Beside `annotations/` lie the folders that COCO's own release, CVAT and others put the images in.
-    root = path.parent.parent if path.parent.name == "annotations" else path.parent
-    own = [folder for base in (root, root / "images") if base.is_dir() for folder in _folders_like(path, base)]
-    folders = [*image_folders(path, content, None), *own, root, root / "images"]
-    finder = ImageFinder(root, list(dict.fromkeys(folders)))
+    finder = image_finder(path, content)
     entries = []
     names = [str(image["file_name"]) for image in images]
     for image, name, found in zip(images, names, finder.find(names, path), strict=True):
         more = {key: value for key, value in image.items() if key not in _NOT_KEPT_OF_IMAGES}
         size = size_of(image)
-        entries.append(Entry(found or folders[0] / name, tuple(boxes[image["id"]]), size, more=more))
+        entries.append(Entry(found or finder.folders[0] / name, tuple(boxes[image["id"]]), size, more=more))
     if not any(entry.path.is_file() for entry in entries):
         first = f" (the first: {images[0]['file_name']})" if images else ""
         raise DataError(
             f"{path} lists {len(images)} images{first}; none was found in {', '.join(map(str, finder.folders))} or "
-            f"below {root}. Put the images beside the file, or in a folder `images` there."
+            f"below {finder.root}. Put the images beside the file, or in a folder `images` there."
         )
     return entries
+
+
+def image_finder(path: Path, content: dict[str, Any], root: Path | None = None) -> ImageFinder:
+    """Look for the images of a COCO JSON where tools put them.
+
+    Args:
+        path: the JSON.
+        content: of it.
+        root: of the images, if it is known.
+    """
+    # Beside `annotations/` lie the folders that COCO's own release, CVAT and others put the images in.
+    base = path.parent.parent if path.parent.name == "annotations" else path.parent
+    own = [folder for each in (base, base / "images") if each.is_dir() for folder in _folders_like(path, each)]
+    beside, *others = image_folders(path, content, root)
+    # `valid/` of `valid.json` says more than `images/`, where unlabeled pictures of the same names may lie.
+    return ImageFinder(base, list(dict.fromkeys([beside, *own, *others, base, base / "images"])))
+
+
+def _corners(annotation: dict[str, Any]) -> Corners:
+    if (box := box_of(annotation)) is not None:
+        x, y, width, height = box
+        return x, y, x + width, y + height
+    polygons = None if annotation.get("bbox") else annotation.get("segmentation")
+    if isinstance(polygons, list) and polygons and all(isinstance(each, list) for each in polygons):
+        flat = [value for polygon in polygons for value in polygon]
+        if len(flat) >= 6 and all(map(is_finite, flat)):
+            return enclosing(zip(flat[::2], flat[1::2], strict=False))
+    return _NAN, _NAN, _NAN, _NAN
 
 
 def _folders_like(path: Path, base: Path) -> list[Path]:
@@ -107,18 +131,6 @@ def _check_categories(path: Path, listed: list[dict[str, Any]], categories: list
 def _described(categories: list[dict[str, Any]]) -> str:
     listed = ", ".join(f"{category['id']} = {category['name']}" for category in categories[:10])
     return listed + (f" and {len(categories) - 10} more" if len(categories) > 10 else "")
-
-
-def _corners(annotation: dict[str, Any]) -> Corners:
-    if (box := box_of(annotation)) is not None:
-        x, y, width, height = box
-        return x, y, x + width, y + height
-    polygons = None if annotation.get("bbox") else annotation.get("segmentation")
-    if isinstance(polygons, list) and polygons and all(isinstance(each, list) for each in polygons):
-        flat = [value for polygon in polygons for value in polygon]
-        if len(flat) >= 6 and all(map(is_finite, flat)):
-            return enclosing(zip(flat[::2], flat[1::2], strict=False))
-    return _NAN, _NAN, _NAN, _NAN
 
 
 def _roboflow_dummy(parts: list[Part]) -> str | None:
