@@ -73,3 +73,11 @@ def test_progress_is_told(tmp_path: Path, paths: list[Path]) -> None:
 def test_the_folder_follows_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "softdet"
+
+
+def test_a_name_that_is_no_utf_8_is_kept_too(tmp_path: Path, draw: Callable[..., Image.Image]) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    with path.open("wb") as file:
+        draw(0).save(file, format="PNG")
+    first = gather([path], stamps_of([path]), FactCache(tmp_path / "cache"))
+    assert FactCache(tmp_path / "cache").load([path], stamps_of([path])) == {0: first[0]}

@@ -143,7 +143,9 @@ def test_same_seed_same_interval() -> None:
 def test_equal_detections_give_nothing() -> None:
     truth, _, detections = two_models()
     ap = evaluate_detections(truth, detections)["AP"]
-    assert paired_bootstrap(truth, detections, detections, num_resamples=50) == Gain(ap, ap, 0.0, 0.0, 0.0)
+    assert paired_bootstrap(truth, detections, detections, num_resamples=50) == Gain(
+        ap, ap, 0.0, 0.0, 0.0, len(truth["images"])
+    )
 
 
 def test_draws_without_a_box_are_left_out() -> None:

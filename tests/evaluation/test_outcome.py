@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -63,6 +64,18 @@ def test_a_gain_is_said_against_the_control_with_its_interval() -> None:
 def test_a_lead_that_may_be_chance_is_called_so() -> None:
     lead = replace(GAIN, low=-0.002)
     assert describe_outcome(Outcome("soft_teacher", {"valid": lead}, ())).endswith(", which may be chance")
+
+
+def test_of_few_images_no_interval_is_trusted() -> None:
+    line = describe_outcome(Outcome("soft_teacher", {"valid": replace(GAIN, num_images=1)}, ()))
+    assert line.endswith("paired bootstrap over only 1 image: too few to trust it), which may be chance")
+    enough = describe_outcome(Outcome("soft_teacher", {"valid": replace(GAIN, num_images=10)}, ()))
+    assert enough.endswith("paired bootstrap over images)")
+
+
+def test_arms_of_unlike_lengths_are_told() -> None:
+    line = describe_outcome(Outcome("soft_teacher", {"valid": GAIN}, (), (4300, 3000)))
+    assert line.endswith("paired bootstrap over images), of unlike lengths: 4,300 and 3,000 steps")
 
 
 def test_no_gain_names_the_kept_model_and_the_reasons() -> None:
@@ -204,7 +217,16 @@ def test_the_better_arm_is_kept_whichever_it_is(
 def test_equal_arms_are_no_gain(finished: RunFolder, tiny_config: Callable[..., Config]) -> None:
     outcome = settled(finished, tiny_config())
     assert outcome.winner == "supervised"
-    assert outcome.gains["valid"] == Gain(*[outcome.gains["valid"].before] * 2, 0, 0, 0)
+    assert outcome.gains["valid"] == Gain(*[outcome.gains["valid"].before] * 2, 0, 0, 0, num_images=8)
+    assert outcome.steps is None
+
+
+def test_a_control_of_another_length_is_noted(finished: RunFolder, tiny_config: Callable[..., Config]) -> None:
+    detector = load_detector(finished.control.last)
+    save_detector(finished.control.last, detector.model, replace(detector.card, step=99))
+    outcome = settled(finished, tiny_config())
+    assert outcome.steps == (99, detector.card.step)
+    assert json.loads(finished.outcome.read_text())["steps"] == [99, detector.card.step]
 
 
 def test_all_ranks_infer_and_one_writes(finished: RunFolder, tiny_config: Callable[..., Config]) -> None:

@@ -45,7 +45,7 @@ def report(
     path = out or folder.report
     try:
         with whole_file(path) as draft:
-            draft.write_text(render_page(facts, plots), encoding="utf-8")
+            draft.write_text(render_page(facts, plots), encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise RunError(
             f"{path} can't be written ({error.strerror or error}). Choose another place with --out."

@@ -11,11 +11,11 @@ from typing import Any
 from softdet.doctor.facts import Facts
 
 # The number changes when facts mean something else.
-_FILE = "images-1.sqlite"
+_FILE = "images-2.sqlite"
 _COLUMNS = (
     "status, reason, format, mode, height, width, orientation, digest, hash, thumb, brightness, contrast, colourfulness"
 )
-_TABLE = f"CREATE TABLE IF NOT EXISTS facts (path TEXT PRIMARY KEY, mtime INTEGER, bytes INTEGER, {_COLUMNS})"
+_TABLE = f"CREATE TABLE IF NOT EXISTS facts (path BLOB PRIMARY KEY, mtime INTEGER, bytes INTEGER, {_COLUMNS})"
 _SIGN = 1 << 63
 
 # (modification time in ns, length in bytes): as long as they stay, so do the facts.
@@ -48,7 +48,7 @@ class FactCache:
         query = f"SELECT {_COLUMNS} FROM facts WHERE path = ? AND mtime = ? AND bytes = ?"
         try:
             for position, (path, stamp) in enumerate(zip(paths, stamps, strict=True)):
-                row = self._base.execute(query, (str(path), *stamp)).fetchone()
+                row = self._base.execute(query, (os.fsencode(path), *stamp)).fetchone()
                 if row is not None:
                     known[position] = _from_row(row)
         except sqlite3.Error:
@@ -59,7 +59,7 @@ class FactCache:
         """Keep facts."""
         if self._base is None:
             return
-        rows = [(str(path), *stamp, *_to_row(facts)) for path, stamp, facts in entries]
+        rows = [(os.fsencode(path), *stamp, *_to_row(facts)) for path, stamp, facts in entries]
         marks = ", ".join("?" * (3 + len(_COLUMNS.split(","))))
         try:
             with self._base:

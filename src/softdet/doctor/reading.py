@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from softdet.data.coco_fields import box_of, is_ignored, size_of
-from softdet.data.index import IMAGE_SUFFIXES
+from softdet.data.index import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 from softdet.data.index_reading import load_json, load_unlabeled
 from softdet.data.sources.assembling import header_sizes
 from softdet.data.sources.coco import image_finder
@@ -122,7 +122,7 @@ _LOOK = "Look at the places named; `softdet prepare` leaves these out or correct
 
 def _unread(folder: Path) -> list[Finding]:
     """Pictures and videos in forms that a folder isn't searched for."""
-    others = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".nef", ".arw", *VIDEO_SUFFIXES}
+    others = UNREAD_SUFFIXES | VIDEO_SUFFIXES
     files = [file for file in folder.rglob("*") if file.suffix.lower() in others]
     counts = Counter(file.suffix.lower() for file in files)
     listed = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(5))

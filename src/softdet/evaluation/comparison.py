@@ -30,6 +30,7 @@ class Gain:
         difference: after - before.
         low: the lower end of the difference's 95% interval.
         high: the upper end.
+        num_images: of the comparison; None in the files of earlier versions.
     """
 
     before: float
@@ -37,6 +38,7 @@ class Gain:
     difference: float
     low: float
     high: float
+    num_images: int | None = None
 
 
 def paired_bootstrap(
@@ -77,7 +79,7 @@ def paired_bootstrap(
     ap_before, ap_after = resampled_ap(before, counts), resampled_ap(after, counts)
     differences = ap_after - ap_before
     low, high = _interval(differences)
-    return Gain(float(ap_before[0]), float(ap_after[0]), float(differences[0]), low, high)
+    return Gain(float(ap_before[0]), float(ap_after[0]), float(differences[0]), low, high, before.num_images)
 
 
 def bootstrap_interval(

@@ -13,7 +13,7 @@ import torch
 from softdet.data.density import LabeledDensity
 from softdet.data.index import Index
 from softdet.evaluation.comparison import Gain, paired_bootstrap
-from softdet.evaluation.detector import load_detector
+from softdet.evaluation.detector import load_detector, read_card
 from softdet.evaluation.inference import detections_over
 from softdet.evaluation.metrics import class_agnostic_ap, evaluate_detections
 from softdet.evaluation.run import RunFolder
@@ -24,6 +24,8 @@ from softdet.semi.health import MAX_LOSS_RATIO
 # Beyond these a number is named as a likely reason: in parts of the labeled density, and in AP.
 _FEW, _MANY = 1 / 3, 2.0
 _FALLEN_AP = 0.02
+# Drawn from fewer images, an interval is far too narrow: of one image it has no width at all.
+_FEW_IMAGES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,13 @@ class Outcome:
         gains: of Soft Teacher over the control, both with their last weights: on `valid`, and on `test` where there is
             a test list.
         reasons: what was measured that may explain why Soft Teacher didn't win; empty where it did.
+        steps: of the control and of Soft Teacher, where they differ: a run may be made shorter than its control.
     """
 
     winner: Literal["supervised", "soft_teacher"]
     gains: dict[str, Gain]
     reasons: tuple[str, ...]
+    steps: tuple[int, int] | None = None
 
 
 def settle(
@@ -69,7 +73,8 @@ def settle(
         The outcome on rank 0, None on the others.
     """
     found: dict[str, list[list[dict[str, Any]]]] = {name: [] for name in splits}
-    for weights in (run.control.last, run.last):
+    arms = (run.control.last, run.last)
+    for weights in arms:
         detector = load_detector(weights)
         model = detector.model.to(device)
         for name, (index, _) in splits.items():
@@ -78,14 +83,16 @@ def settle(
             )
     if rank != 0:
         return None
+    steps = read_card(arms[0]).step, read_card(arms[1]).step
+    unlike = steps if steps[0] != steps[1] else None
     gains = {name: paired_bootstrap(truth, *found[name]) for name, (_, truth) in splits.items()}
     if gains["valid"].difference > 0:
-        outcome = Outcome("soft_teacher", gains, ())
+        outcome = Outcome("soft_teacher", gains, (), unlike)
     else:
         truth = splits["valid"][1]
         before, after = (class_agnostic_ap(truth, detections)["AP"] for detections in found["valid"])
         reasons = likely_reasons(run.metrics, burn_in, density, gains["valid"], after - before)
-        outcome = Outcome("supervised", gains, reasons)
+        outcome = Outcome("supervised", gains, reasons, unlike)
     winner = run if outcome.winner == "soft_teacher" else run.control
     with whole_file(run.best) as draft:
         shutil.copyfile(winner.last, draft)
@@ -98,6 +105,7 @@ def settle(
             "reported_on": _reported(outcome),
             "gains": {name: asdict(gain) for name, gain in gains.items()},
             "reasons": list(outcome.reasons),
+            "steps": outcome.steps,
             "per_class": _by_class(splits["valid"][1], *found["valid"]),
         },
     )
@@ -165,9 +173,11 @@ def likely_reasons(
 
 def describe_gain(gain: Gain) -> str:
     """The difference with its interval, in percent."""
+    plural = "" if gain.num_images == 1 else "s"
+    images = f"only {gain.num_images} image{plural}: too few to trust it" if _has_few_images(gain) else "images"
     return (
         f"{100 * gain.difference:+.1f} mAP (95% interval {100 * gain.low:+.1f}..{100 * gain.high:+.1f}, "
-        "paired bootstrap over images)"
+        f"paired bootstrap over {images})"
     )
 
 
@@ -178,10 +188,12 @@ def describe_outcome(outcome: Outcome) -> str:
     on_test = split == "test"
     line = f"supervised {100 * gain.before:.1f} -> {100 * gain.after:.1f}{' on test' if on_test else ''}: "
     line += describe_gain(gain)
+    if outcome.steps:
+        line += f", of unlike lengths: {outcome.steps[0]:,} and {outcome.steps[1]:,} steps"
     if outcome.winner == "supervised":
         where = f" on valid ({100 * chosen.difference:+.1f})" if on_test else ""
         return f"{line}; no gain{where}: kept the supervised model; likely reasons: {'; '.join(outcome.reasons)}"
-    if gain.low <= 0 <= gain.high:
+    if gain.low <= 0 <= gain.high or _has_few_images(gain):
         line += ", which may be chance"
     return line + (f"; Soft Teacher was chosen on valid ({100 * chosen.difference:+.1f})" if on_test else "")
 
@@ -208,6 +220,10 @@ def describe_run(metrics: Path, burn_in: int | None, test_ap: float | None = Non
     else:
         line = f"Soft Teacher ({num_steps} steps) {100 * last:.1f}"
     return line + on_test
+
+
+def _has_few_images(gain: Gain) -> bool:
+    return gain.num_images is not None and gain.num_images < _FEW_IMAGES
 
 
 def _reported(outcome: Outcome) -> str:

@@ -169,9 +169,10 @@ def _line(run: RunFolder, outcome: dict[str, Any] | None, burn_in: int | None) -
     if outcome is not None:
         try:
             gains = {
-                name: Gain(**{key: gain[key] for key in Gain.__slots__}) for name, gain in outcome["gains"].items()
+                name: Gain(**{key: gain[key] for key in Gain.__slots__ if key in gain})
+                for name, gain in outcome["gains"].items()
             }
-            line = describe_outcome(Outcome(outcome["winner"], gains, ()))
+            line = describe_outcome(Outcome(outcome["winner"], gains, (), outcome.get("steps")))
         except (KeyError, TypeError):
             return ""
         # The reasons stand in the report on their own.

@@ -12,6 +12,7 @@ import pytest
 from labeled_sets import random_content, write_coco, write_picture, write_text
 from PIL import Image
 
+from softdet.data.sources import video
 from softdet.data.sources.parts import Tally
 from softdet.data.sources.unlabeled import read_unlabeled
 from softdet.errors import DataError
@@ -139,3 +140,40 @@ if find_spec("av") is not None:
         with pytest.raises(DataError, match=r"film.mp4: can't be read as a video .* Is the file cut off"):
             names(film, tmp_path / "out")
         assert not (tmp_path / "out" / "frames" / "film.mp4").exists()
+
+
+def test_videos_of_one_name_keep_their_frames_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = []
+
+    def decode(film: Path, folder: Path, every: int) -> int:
+        decoded.append(film.parent.name)
+        for number in range(int(film.read_text())):
+            (folder / f"{number:06d}.jpg").write_text(film.parent.name)
+        return 1
+
+    monkeypatch.setattr(video, "_decode", decode)
+    for camera, length in (("cam1", 2), ("cam2", 3)):
+        (tmp_path / camera).mkdir()
+        (tmp_path / camera / "clip.mp4").write_text(str(length))
+
+    def frames() -> list[str]:
+        files = read_unlabeled(str(tmp_path / "cam*" / "clip.mp4"), tmp_path / "frames", 1, Tally())
+        return [file.read_text() for file in files]
+
+    assert frames() == frames() == ["cam1", "cam1", "cam2", "cam2", "cam2"]
+    # One call for each, as `predict` makes them.
+    for camera, length in (("cam2", 3), ("cam1", 2)):
+        assert len(read_unlabeled(tmp_path / camera, tmp_path / "frames", 1, Tally())) == length
+    assert decoded == ["cam1", "cam2"]
+    # The same video, changed: its frames are written anew, where they were.
+    (tmp_path / "cam1" / "clip.mp4").write_text("04")
+    assert frames() == ["cam1"] * 4 + ["cam2"] * 3
+    assert {folder.name for folder in (tmp_path / "frames").iterdir()} == {"clip.mp4", "clip_2.mp4"}
+
+
+def test_pictures_in_unread_forms_are_counted(tmp_path: Path) -> None:
+    for name in ("0.png", "1.HEIC", "2.avif", "notes.txt"):
+        (tmp_path / name).write_text("")
+    dropped = Tally()
+    assert [file.name for file in read_unlabeled(tmp_path, tmp_path / "frames", 1, dropped)] == ["0.png"]
+    assert dropped.rows() == [("pictures in a form that isn't read: convert them to JPEG", 2, ("1.HEIC", "2.avif"))]

@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 
 import pytest
-from labeled_sets import boxes_of, write_picture, write_text
+from labeled_sets import boxes_of, random_content, write_picture, write_text, write_yolo
 
 from softdet.data.sources.parts import Tally
 from softdet.data.sources.reading import read_labeled
-from softdet.data.sources.yolo import label_file
+from softdet.data.sources.yolo import label_file, read_yolo_yaml
 from softdet.data.sources.yolo_labels import read_labels
 from softdet.errors import DataError
 
@@ -216,3 +216,11 @@ def test_a_tally_keeps_the_first_places() -> None:
     other.add("worse", "y")
     tally.update(other)
     assert tally.rows() == [("bad", 8, ("0", "1", "2", "3", "4")), ("worse", 1, ("y",))]
+
+
+@pytest.mark.parametrize("names", ["[yes, no, off]", "{0: yes, 1: no, 2: off}"])
+def test_names_are_what_is_written(tmp_path: Path, names: str) -> None:
+    source = write_yolo(random_content(0, 6), tmp_path)
+    write_text(source / "data.yaml", f"train: train/images\nnames: {names}\n")
+    parts = read_yolo_yaml(source / "data.yaml", Tally(), Tally())
+    assert [category["name"] for category in parts["train"].categories] == ["yes", "no", "off"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET
@@ -176,3 +178,16 @@ def test_a_folder_that_cannot_be_written_is_named(found: list[FoundImage], tmp_p
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="can't be written"):
         write_results("csv", found, CLASSES, tmp_path / "file")
+
+
+@pytest.mark.parametrize("format", SET_FORMATS)
+def test_a_name_that_is_no_utf_8_stops_nothing(format: SetFormat, found: list[FoundImage], tmp_path: Path) -> None:
+    odd = replace(found[0], name=os.fsdecode(b"caf\xe9.png"))
+    write_set(format, [odd, *found[1:]], CLASSES, tmp_path / "out", origin=ORIGIN)
+    for file in (tmp_path / "out").rglob("*.*"):
+        if file.suffix in (".xml", ".json", ".csv", ".txt", ".yaml"):
+            file.read_text(encoding="utf-8")
+
+
+def test_a_table_takes_a_name_that_is_no_utf_8(found: list[FoundImage], tmp_path: Path) -> None:
+    write_results("csv", [replace(found[0], name=os.fsdecode(b"caf\xe9.png"))], CLASSES, tmp_path / "out")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 
-from softdet.data.index import IMAGE_SUFFIXES
+from softdet.data.index import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 from softdet.data.index_reading import load_unlabeled
 from softdet.data.sources.finding import files_below
 from softdet.data.sources.parts import Tally
@@ -21,7 +21,7 @@ def read_unlabeled(source: str | Path, frames: Path, every: int, dropped: Tally)
             path a line; a video; a COCO JSON; or one image.
         frames: where to write the frames of videos, in a folder for each.
         every: of a video's frames, each so-many-th is taken.
-        dropped: counts listed images that aren't there.
+        dropped: counts listed images that aren't there, and pictures of a form that isn't read.
 
     Returns:
         Files, each once, sorted but for a list's, which keeps its order.
@@ -32,6 +32,9 @@ def read_unlabeled(source: str | Path, frames: Path, every: int, dropped: Tally)
     path = Path(source)
     if path.is_dir():
         files = list(files_below(path))
+        for file in files:
+            if file.suffix.lower() in UNREAD_SUFFIXES:
+                dropped.add("pictures in a form that isn't read: convert them to JPEG", file.name)
         files = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
         base = path
     elif path.is_file():
@@ -59,6 +62,7 @@ def read_unlabeled(source: str | Path, frames: Path, every: int, dropped: Tally)
     names = [_frame_folder(video, base) for video in videos]
     for video, name in zip(videos, names, strict=True):
         images += write_frames(video, frames / name, every)
+    images = list(dict.fromkeys(images))
     if not images:
         raise DataError(
             f"{source}: no image and no video in it (looked for {', '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))})"

@@ -20,7 +20,8 @@ def write_frames(video: Path, folder: Path, every: int) -> list[Path]:
 
     Args:
         video: the file.
-        folder: where to write; what an earlier call left there for the same file and `every` is taken as it is.
+        folder: where to write; what an earlier call left there for the same file and `every` is taken as it is. Where
+            it holds the frames of another video, `NAME_2.mp4` and so on beside it.
         every: from 1.
 
     Returns:
@@ -31,7 +32,8 @@ def write_frames(video: Path, folder: Path, every: int) -> list[Path]:
     """
     if every < 1:
         raise DataError(f"--every {every}: it is a whole number from 1 (30 takes one frame of 30)")
-    stamp = {"video": video.name, "bytes": video.stat().st_size, "every": every}
+    stamp = {"video": str(video.resolve()), "bytes": video.stat().st_size, "every": every}
+    folder = _folder_of(video, folder)
     if folder.is_dir():
         if _stamp_of(folder) == stamp:
             return sorted(folder.glob("*.jpg"))
@@ -52,11 +54,20 @@ def write_frames(video: Path, folder: Path, every: int) -> list[Path]:
     return sorted(folder.glob("*.jpg"))
 
 
-def _stamp_of(folder: Path) -> Any:
+def _folder_of(video: Path, folder: Path) -> Path:
+    number, own = 1, folder
+    while (stamp := _stamp_of(own)) is not None and stamp.get("video") not in (str(video.resolve()), video.name):
+        number += 1
+        own = folder.with_name(f"{folder.stem}_{number}{folder.suffix}")
+    return own
+
+
+def _stamp_of(folder: Path) -> dict[str, Any] | None:
     try:
-        return json.loads((folder / _STAMP).read_text(encoding="utf-8"))
+        stamp = json.loads((folder / _STAMP).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return stamp if isinstance(stamp, dict) else None
 
 
 def _decode(video: Path, folder: Path, every: int) -> int:

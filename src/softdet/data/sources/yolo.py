@@ -100,7 +100,11 @@ def label_file(image: Path) -> Path:
 def load_yaml(path: Path) -> dict[str, Any]:
     """Read a `data.yaml` and check its outer shape."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        content = yaml.safe_load(text)
+        if isinstance(content, dict) and "names" in content:
+            # All as it is written: `yes`, `no` and `on` may be classes, and `1.0` isn't 1.
+            content["names"] = yaml.load(text, Loader=yaml.BaseLoader)["names"]
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -117,7 +121,8 @@ def _names(path: Path, content: dict[str, Any]) -> list[str]:
     if isinstance(names, dict):
         numbers = {int(key): value for key, value in names.items() if str(key).isdigit()}
         if sorted(numbers) != list(range(len(names))):
-            raise DataError(f"{path}: `names` has the numbers {list(names)[:10]}; they count from 0 without a gap")
+            found = ", ".join(map(str, list(names)[:10]))
+            raise DataError(f"{path}: `names` has the numbers [{found}]; they count from 0 without a gap")
         names = [numbers[number] for number in range(len(numbers))]
     if not isinstance(names, list) or not names:
         raise DataError(f"{path}: no class names. Write `names: [cat, dog]`, in the order of the labels' numbers.")

@@ -141,7 +141,10 @@ def _write_yolo_labels(images: Iterable[FoundImage], out: Path) -> None:
 
 def _write(path: Path, pieces: Iterable[str]) -> Path:
     try:
-        with whole_file(path) as draft, draft.open("w", encoding="utf-8", newline="\n") as file:
+        with (
+            whole_file(path) as draft,
+            draft.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
+        ):
             file.writelines(pieces)
     except OSError as error:
         raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
@@ -33,7 +34,9 @@ def tasks_json(
             "score": round(float(image.scores.mean()), 6) if len(image.scores) else 0.0,
             "result": [_region(number, each, image, class_names) for number, each in enumerate(image, 1)],
         }
-        yield comma + json.dumps({"data": {"image": url_prefix + quote(image.name)}, "predictions": [prediction]})
+        yield comma + json.dumps(
+            {"data": {"image": url_prefix + quote(os.fsencode(image.name))}, "predictions": [prediction]}
+        )
         comma = ",\n"
     yield "\n]\n"
 
