@@ -56,6 +56,18 @@ def test_a_lone_file_gets_the_images_beside_it_for_a_while(tmp_path: Path) -> No
     assert (tmp_path / "pool" / "2.png").is_file()
 
 
+def test_a_folder_of_other_pictures_beside_the_file_is_not_taken_for_its_images(tmp_path: Path) -> None:
+    images = known(tmp_path, "1.png", "2.png")
+    (tmp_path / "back" / "images").mkdir(parents=True)
+    (tmp_path / "back" / "corrected.json").write_text("{}")
+    (tmp_path / "back" / "images" / "other.png").write_text("")
+    with with_images(tmp_path / "back" / "corrected.json", images.by_name) as place:
+        assert (place.parent / "images" / "1.png").read_bytes() == b"1.png"
+    (tmp_path / "back" / "images" / "f3c1a2b4-2.png").write_text("")
+    with with_images(tmp_path / "back" / "corrected.json", images.by_name) as place:
+        assert place == tmp_path / "back" / "corrected.json"
+
+
 @pytest.mark.parametrize("is_file", [True, False])
 def test_an_error_speaks_of_the_labels_where_people_have_them(tmp_path: Path, *, is_file: bool) -> None:
     images = known(tmp_path, "1.png")

@@ -247,7 +247,9 @@ def _size(path: Path, image: dict[str, Any]) -> tuple[int, int]:
 
 def _locate(image: dict[str, Any], folders: list[Path]) -> Path:
     name = str(image["file_name"])
-    path = next((folder / name for folder in folders if (folder / name).is_file()), folders[0] / name)
+    # As written, else of a list that was made on Windows.
+    places = (folder / way for way in dict.fromkeys((name, name.replace("\\", "/"))) for folder in folders)
+    path = next((place for place in places if place.is_file()), folders[0] / name)
     # Ways up and down again are no names to show a person.
     return path.resolve() if ".." in path.parts else path
 

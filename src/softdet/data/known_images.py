@@ -60,7 +60,13 @@ def with_images(corrected: Path, known: Mapping[str, Path]) -> Iterator[Path]:
     Yields:
         `corrected` itself if there are images with it, else a folder that is gone afterwards.
     """
-    has_images = images_below(corrected if corrected.is_dir() else corrected.parent / "images")
+    if corrected.is_dir():
+        has_images = bool(images_below(corrected))
+    else:
+        # A folder beside a file may hold the pictures of something else.
+        handed_out = {_key(PurePosixPath(name).name) for name in known}
+        beside = (_key(image.name) for image in images_below(corrected.parent / "images"))
+        has_images = any(key in handed_out or _UPLOAD_PREFIX.sub("", key) in handed_out for key in beside)
     if has_images or not corrected.exists():
         yield corrected
         return

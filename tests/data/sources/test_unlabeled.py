@@ -177,3 +177,12 @@ def test_pictures_in_unread_forms_are_counted(tmp_path: Path) -> None:
     dropped = Tally()
     assert [file.name for file in read_unlabeled(tmp_path, tmp_path / "frames", 1, dropped)] == ["0.png"]
     assert dropped.rows() == [("pictures in a form that isn't read: convert them to JPEG", 2, ("1.HEIC", "2.avif"))]
+
+
+def test_a_list_with_the_slashes_of_windows(pile: Path, tmp_path: Path) -> None:
+    listed = write_text(tmp_path / "list.txt", "pile\\deep\\b.JPG\npile/a.png\n")
+    names = [file.name for file in read_unlabeled(listed, tmp_path / "frames", 1, Tally())]
+    assert names == ["b.JPG", "a.png"]
+    images = [{"id": 1, "file_name": "pile\\deep\\b.JPG", "width": 20, "height": 10}]
+    (tmp_path / "list.json").write_text(json.dumps({"images": images}))
+    assert read_unlabeled(tmp_path / "list.json", tmp_path / "frames", 1, Tally()) == [pile / "deep" / "b.JPG"]

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from labeled_sets import boxes_of, write_picture, write_text
 
+from softdet.data.sources.parts import Tally
 from softdet.data.sources.reading import Labeled, read_labeled
+from softdet.data.sources.voc import read_voc
 from softdet.errors import DataError
 
 SIZE = "<size><width>100</width><height>80</height></size>"
@@ -194,3 +196,22 @@ def test_bad_cvat_files(text: str, said: str, tmp_path: Path) -> None:
     write_text(file, text)
     with pytest.raises(DataError, match=said):
         read_labeled(file)
+
+
+@pytest.mark.parametrize("way", ["my shot {}", "cam1/{}", "{} 1"])
+def test_vocs_lists_name_files_with_blanks_and_in_folders(tmp_path: Path, way: str) -> None:
+    names = [way.removesuffix(" 1").format(number) for number in range(4)]
+    for number, name in enumerate(names):
+        write_picture(tmp_path / "JPEGImages" / f"{name}.png", (60, 50), number)
+        box = "<bndbox><xmin>5</xmin><ymin>5</ymin><xmax>20</xmax><ymax>20</ymax></bndbox>"
+        xml = (
+            f"<annotation><filename>{Path(name).name}.png</filename><object><name>cat</name>{box}</object></annotation>"
+        )
+        write_text(tmp_path / "Annotations" / f"{name}.xml", xml)
+    main = tmp_path / "ImageSets" / "Main"
+    write_text(main / "train.txt", "\n".join(way.format(number) for number in range(3)))
+    write_text(main / "val.txt", way.format(3))
+    dropped = Tally()
+    parts = read_voc(tmp_path, dropped, Tally())
+    assert {split: len(part.entries) for split, part in parts.items()} == {"train": 3, "valid": 1}
+    assert dropped.rows() == []

@@ -224,3 +224,13 @@ def test_names_are_what_is_written(tmp_path: Path, names: str) -> None:
     write_text(source / "data.yaml", f"train: train/images\nnames: {names}\n")
     parts = read_yolo_yaml(source / "data.yaml", Tally(), Tally())
     assert [category["name"] for category in parts["train"].categories] == ["yes", "no", "off"]
+
+
+@pytest.mark.parametrize("way", ["data/train/images/{}", "train\\images\\{}", "./train/images/{}"])
+def test_a_list_of_images_may_name_them_from_elsewhere(tmp_path: Path, way: str) -> None:
+    write_yolo(random_content(0, 6), tmp_path)
+    images = sorted((tmp_path / "train" / "images").iterdir())
+    write_text(tmp_path / "train.txt", "\n".join(way.format(image.name) for image in images))
+    write_text(tmp_path / "data.yaml", "train: train.txt\nnames: [cat, dog, bird]\n")
+    entries = read_yolo_yaml(tmp_path / "data.yaml", Tally(), Tally())["train"].entries
+    assert [entry.path.resolve() for entry in entries] == images

@@ -87,7 +87,10 @@ def _listed(file: Path, dropped: Tally) -> list[Path]:
     for line in lines:
         if not line or line.startswith("#"):
             continue
-        found = next((place for place in (file.parent / line, Path(line)) if place.is_file()), None)
+        # Of a list that was made on Windows, too.
+        ways = dict.fromkeys((line, line.replace("\\", "/")))
+        places = (base / way for way in ways for base in (file.parent, Path()))
+        found = next((place for place in places if place.is_file()), None)
         if found is None:
             dropped.add("listed images that aren't there", line)
         else:

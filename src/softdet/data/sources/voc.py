@@ -63,7 +63,7 @@ def read_voc(root: Path, dropped: Tally, noted: Tally) -> dict[Split, Part]:
             dropped.add("label files without an image", str(each.file))
             continue
         found.add(image)
-        split = lists.get(each.file.stem) if lists else split_of_path(each.file, root) or "train"
+        split = _listed(each.file, lists) if lists else split_of_path(each.file, root) or "train"
         if split is None:
             dropped.add("images that no list in ImageSets/Main names", image.name)
             continue
@@ -175,9 +175,14 @@ def _split_lists(root: Path) -> dict[str, Split]:
     for split, names in _SPLIT_LISTS if folder else ():
         file = next((folder / name for name in names if (folder / name).is_file()), None) if folder else None
         if file is not None:
-            found |= dict.fromkeys(_first_words(file.read_text(encoding="utf-8-sig").splitlines()), split)
+            lines = filter(None, map(str.strip, file.read_text(encoding="utf-8-sig").splitlines()))
+            # A name may have blanks in it; VOC's own lists of a class have a mark behind it.
+            found |= {name: split for line in lines for name in (line, line.split()[0])}
     return found
 
 
-def _first_words(lines: Sequence[str]) -> list[str]:
-    return [line.split()[0] for line in lines if line.strip()]
+def _listed(file: Path, lists: dict[str, Split]) -> Split | None:
+    """The split that a list gives a label file: by the end of its path, the longest that is listed, without ending."""
+    parts = file.with_suffix("").parts
+    tails = ("/".join(parts[start:]) for start in range(len(parts)))
+    return next((lists[tail] for tail in tails if tail in lists), None)

@@ -177,7 +177,10 @@ def _images_of_list(file: Path, root: Path) -> list[Path]:
     lines = filter(None, map(str.strip, file.read_text(encoding="utf-8-sig").splitlines()))
     images = []
     for line in lines:
-        candidates = [base / line for base in (file.parent, root)] + [root / Path(line).name]
+        # As written, else by the end of the path: CVAT writes `data/` before it, and Windows other slashes.
+        parts = Path(line.replace("\\", "/")).parts
+        tails = [Path(*parts[start:]) for start in range(len(parts))]
+        candidates = [base / tail for tail in (Path(line), *tails) for base in (file.parent, root)]
         images.append(next((each for each in candidates if each.is_file()), candidates[0]))
     return images
 
