@@ -50,3 +50,15 @@ def test_a_run_that_was_trained_on_the_others_validation_images_is_told(
     config.write_text(config.read_text().replace(str(squares / "train.json"), str(squares / "valid.json")))
     assert softdet("compare", run, tiny_run, "--out", tmp_path / "picture.png") == 0
     assert "was trained on 8 of the 8 validation images of the other run" in " ".join(capsys.readouterr().out.split())
+
+
+def test_other_rules_of_keeping_boxes_are_told(
+    tiny_run: Path, tmp_path: Path, softdet: Command, capsys: Output
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(tiny_run, run.path)
+    detector = load_detector(run.last)
+    save_detector(run.last, detector.model, replace(detector.card, score_threshold=0.001))
+    assert softdet("compare", run.path, tiny_run, "--out", tmp_path / "picture.png") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"by other rules (inference.cls_th 0.001 and {detector.card.score_threshold:g})" in told

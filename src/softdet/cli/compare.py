@@ -22,6 +22,9 @@ from softdet.evaluation.run_facts import require_run
 from softdet.files import whole_file
 from softdet.report.tables import comparison_table
 
+# Which boxes count, as the config calls it and as a detector's card does.
+_KEEPING = {"cls_th": "score_threshold", "nms_th": "iou_threshold", "top_k": "top_k"}
+
 
 def compare(
     before: Annotated[Path, typer.Argument(help="A run folder, such as the supervised control.")],
@@ -57,6 +60,11 @@ def compare(
     steps = [read_card(run.last).step for run in runs if run.last.is_file()]
     if len(set(steps)) > 1:
         say(f"after {steps[0]:,} and {steps[1]:,} steps: part of that may be the longer training's")
+    cards = [read_card(path) for path in (first, second)]
+    values = {key: [getattr(card, field) for card in cards] for key, field in _KEEPING.items()}
+    unlike = [f"inference.{key} {one:g} and {other:g}" for key, (one, other) in values.items() if one != other]
+    if unlike:
+        say(f"warning: they keep boxes by other rules ({', '.join(unlike)}), which alone may be a point of mAP")
     picture = out or runs[1].path / "comparison.png"
     with whole_file(picture) as draft:
         result.picture.save(draft, format=Image.registered_extensions()[picture.suffix.lower()])
