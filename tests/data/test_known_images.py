@@ -59,13 +59,14 @@ def test_a_lone_file_gets_the_images_beside_it_for_a_while(tmp_path: Path) -> No
 def test_a_folder_of_other_pictures_beside_the_file_is_not_taken_for_its_images(tmp_path: Path) -> None:
     images = known(tmp_path, "1.png", "2.png")
     (tmp_path / "back" / "images").mkdir(parents=True)
-    (tmp_path / "back" / "corrected.json").write_text("{}")
+    corrected = tmp_path / "back" / "corrected.json"
+    corrected.write_text('{"images": [{"file_name": "images\\\\caf\\u00e9.png"}]}')
     (tmp_path / "back" / "images" / "other.png").write_text("")
-    with with_images(tmp_path / "back" / "corrected.json", images.by_name) as place:
+    with with_images(corrected, images.by_name) as place:
         assert (place.parent / "images" / "1.png").read_bytes() == b"1.png"
-    (tmp_path / "back" / "images" / "f3c1a2b4-2.png").write_text("")
-    with with_images(tmp_path / "back" / "corrected.json", images.by_name) as place:
-        assert place == tmp_path / "back" / "corrected.json"
+    (tmp_path / "back" / "images" / "café.png").write_text("")
+    with with_images(corrected, images.by_name) as place:
+        assert place == corrected
 
 
 @pytest.mark.parametrize("is_file", [True, False])

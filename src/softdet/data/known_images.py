@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
@@ -60,14 +61,12 @@ def with_images(corrected: Path, known: Mapping[str, Path]) -> Iterator[Path]:
     Yields:
         `corrected` itself if there are images with it, else a folder that is gone afterwards.
     """
-    if corrected.is_dir():
-        has_images = bool(images_below(corrected))
-    else:
-        # A folder beside a file may hold the pictures of something else.
-        handed_out = {_key(PurePosixPath(name).name) for name in known}
-        beside = (_key(image.name) for image in images_below(corrected.parent / "images"))
-        has_images = any(key in handed_out or _UPLOAD_PREFIX.sub("", key) in handed_out for key in beside)
-    if has_images or not corrected.exists():
+    images = images_below(corrected if corrected.is_dir() else corrected.parent / "images")
+    if corrected.is_file() and corrected.suffix.lower() in (".json", ".xml"):
+        # The folder beside a file may hold the pictures of something else.
+        named = _names_in(corrected.read_text(encoding="utf-8", errors="replace"))
+        images = [image for image in images if image.name in named]
+    if images or not corrected.exists():
         yield corrected
         return
     with TemporaryDirectory(prefix="softdet_merge_") as folder:
@@ -78,6 +77,13 @@ def with_images(corrected: Path, known: Mapping[str, Path]) -> Iterator[Path]:
         except DataError as error:
             # People know where their labels are, not where they were put together with images.
             raise DataError(str(error).replace(str(place), str(corrected))) from error
+
+
+def _names_in(text: str) -> set[str]:
+    """All that may be a file's name in a JSON or an XML, and more."""
+    with suppress(ValueError):
+        text = json.dumps(json.loads(text), ensure_ascii=False)
+    return set(re.findall(r"[^/\\\"<>]+\.\w+", text))
 
 
 def _stage(corrected: Path, known: Mapping[str, Path], staged: Path) -> Path:
