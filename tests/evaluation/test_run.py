@@ -61,6 +61,7 @@ def test_a_run_that_failed_before_its_first_step_is_in_nobodys_way(tmp_path: Pat
 def test_a_taken_folder_is_kept_and_the_choices_are_named(tmp_path: Path, fabric: Fabric, name: str) -> None:
     run = RunFolder(tmp_path)
     (tmp_path / "config.yaml").write_text("old")
+    run.write_environment(torch.device("cpu"))
     (tmp_path / name).write_text("old")
     with pytest.raises(RunError) as raised:
         run.claim(fabric, resume=False, overwrite=False)
@@ -69,7 +70,7 @@ def test_a_taken_folder_is_kept_and_the_choices_are_named(tmp_path: Path, fabric
     assert (f"--resume {tmp_path}" in str(raised.value)) == (name == "checkpoint.pt"), (
         "what can't be done isn't offered"
     )
-    assert files(run) == {"config.yaml", name}
+    assert files(run) == {"config.yaml", "environment.json", name}
 
 
 @pytest.mark.parametrize("environment", [None, "{}", "name: mine"])
@@ -84,7 +85,7 @@ def test_a_project_of_somebody_is_no_run_that_failed(
     if environment:
         run.environment.write_text(environment)
     before = files(run)
-    with pytest.raises(RunError, match=r"already holds files|no run of softdet wrote"):
+    with pytest.raises(RunError, match=r"holds files that no run of softdet wrote"):
         run.claim(fabric, resume=False, overwrite=overwrite)
     assert files(run) == before
 

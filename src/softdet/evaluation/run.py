@@ -169,17 +169,17 @@ class RunFolder:
         leftovers = {self.new_data} | own
         if not self.path.is_dir() or set(self.path.iterdir()) <= leftovers:
             return None
+        if not (self.config.is_file() and self._is_of_softdet()):
+            return (
+                f"{self.path} holds files that no run of softdet wrote (a run has both {self.config.name} and "
+                f"{self.environment.name}), so --overwrite won't delete them. Choose another model.exp_path."
+            )
         if not overwrite:
             has_state = self.checkpoint.is_file() or self.control.checkpoint.is_file()
             resuming = f"`softdet train --resume {self.path}` to go on with that run, " if has_state else ""
             return (
                 f"{self.path} already holds files. Choose: {resuming}--overwrite to delete the run that is there, or "
                 "model.exp_path=ANOTHER_FOLDER."
-            )
-        if not (self.config.is_file() and self._is_of_softdet()):
-            return (
-                f"{self.path} holds files that no run of softdet wrote (a run has both {self.config.name} and "
-                f"{self.environment.name}), so --overwrite won't delete them. Choose another model.exp_path."
             )
         return None
 
