@@ -75,7 +75,7 @@ def without(content: dict[str, Any], ids: set[Any]) -> dict[str, Any]:
     }
 
 
-def unseen(images: Iterable[Path], known: Sequence[Path], dropped: Tally) -> list[Path]:
+def unseen(images: Sequence[Path], known: Sequence[Path], dropped: Tally) -> list[Path]:
     """The images that aren't among the known ones, by file or by content.
 
     Args:
@@ -83,25 +83,16 @@ def unseen(images: Iterable[Path], known: Sequence[Path], dropped: Tally) -> lis
         known: labeled, validation and test images.
         dropped: counts the images that are.
     """
-    files = {path.resolve() for path in known}
-    # Only files of the same length can be the same, so few of 100,000 are read.
-    by_length: dict[int, list[Path]] = {}
-    for path in files:
-        by_length.setdefault(path.stat().st_size, []).append(path)
-    digests: dict[int, set[str]] = {}
+    key_of = content_keys([*images, *known])
+    files, keys = {path.resolve() for path in known}, {key_of(path) for path in known}
     left = []
     for image in images:
-        length = image.stat().st_size if image.is_file() else -1
         if image.resolve() in files:
             dropped.add("unlabeled images that are labeled, validation or test images", image.name)
-            continue
-        if length in by_length:
-            if length not in digests:
-                digests[length] = {digest(path) for path in by_length[length]}
-            if digest(image) in digests[length]:
-                dropped.add("unlabeled images that are copies of labeled, validation or test images", image.name)
-                continue
-        left.append(image)
+        elif key_of(image) in keys:
+            dropped.add("unlabeled images that are copies of labeled, validation or test images", image.name)
+        else:
+            left.append(image)
     return left
 
 
