@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
-from softdet.data.sources.finding import files_below, images_below
+from softdet.data.sources.finding import files_below, images_below, tails
 from softdet.data.writers.folders import place_image
 from softdet.errors import DataError
 
@@ -107,9 +107,8 @@ def _stage(corrected: Path, known: Mapping[str, Path], staged: Path) -> Path:
 
 
 def _name_of(file: Path, stems: Mapping[str, str]) -> str | None:
-    parts = file.with_suffix("").parts
-    tails = ("/".join(parts[start:]).lower() for start in range(len(parts)))
-    return next((stems[tail] for tail in tails if tail in stems), None)
+    names = (tail.as_posix().lower() for tail in tails(file.with_suffix("")))
+    return next((stems[name] for name in names if name in stems), None)
 
 
 def _link(path: Path, target: Path) -> None:

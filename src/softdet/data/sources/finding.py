@@ -28,6 +28,11 @@ def files_below(folder: Path) -> Iterator[Path]:
             yield file
 
 
+def tails(path: Path) -> list[Path]:
+    """The ends of a path, the longest first: `a/b/c`, `b/c`, `c`."""
+    return [Path(*path.parts[start:]) for start in range(len(path.parts))]
+
+
 @dataclass(frozen=True, slots=True)
 class _Claim:
     """An image for a name, and how well it fits: larger is closer."""

@@ -39,7 +39,7 @@ def apart(parts: dict[Split, dict[str, Any]], dropped: Tally, noted: Tally) -> d
         return {key_of(Path(image["file_name"])) for image in parts[split]["images"]}
 
     for split, smaller in whole_of:
-        if split in parts and smaller in parts and keys(split) >= keys(smaller):
+        if split in parts and smaller in parts and keys(split) >= keys(smaller) > set():
             named = f"{_NAMES[smaller]} images"
             if keys(split) == keys(smaller):
                 noted.add(
@@ -58,7 +58,7 @@ def apart(parts: dict[Split, dict[str, Any]], dropped: Tally, noted: Tally) -> d
             why = f"{split} images that are also validation or test images"
             result[split] = _less(parts[split], seen, key_of, why, dropped)
             seen |= keys(split)
-    if not result["train"]["images"]:
+    if parts["train"]["images"] and not result["train"]["images"]:
         raise DataError(
             f"all {len(parts['train']['images'])} training images are validation or test images too, the first: "
             f"{parts['train']['images'][0]['file_name']}. Take those that are to be trained on out of the other lists."

@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from softdet.data.coco_fields import says_yes
-from softdet.data.sources.finding import ImageFinder, files_below
+from softdet.data.sources.finding import ImageFinder, files_below, tails
 from softdet.data.sources.parts import Box, Corners, Entry, Part, Split, Tally, categories_of, split_of_path
 from softdet.errors import DataError
 
@@ -183,6 +183,5 @@ def _split_lists(root: Path) -> dict[str, Split]:
 
 def _listed(file: Path, lists: dict[str, Split]) -> Split | None:
     """The split that a list gives a label file: by the end of its path, the longest that is listed, without ending."""
-    parts = file.with_suffix("").parts
-    tails = ("/".join(parts[start:]) for start in range(len(parts)))
-    return next((lists[tail] for tail in tails if tail in lists), None)
+    names = (tail.as_posix() for tail in tails(file.with_suffix("")))
+    return next((lists[name] for name in names if name in lists), None)

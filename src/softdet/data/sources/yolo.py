@@ -10,7 +10,7 @@ import yaml
 
 from softdet.data.index import IMAGE_SUFFIXES
 from softdet.data.index_reading import read_class_names
-from softdet.data.sources.finding import files_below, images_below
+from softdet.data.sources.finding import files_below, images_below, tails
 from softdet.data.sources.parts import Entry, Part, Split, Tally, categories_of, split_of_path
 from softdet.data.sources.yolo_labels import read_labels
 from softdet.errors import DataError
@@ -156,10 +156,9 @@ def _places(path: Path, content: dict[str, Any], value: str) -> list[Path]:
     bases = [path.parent]
     if content.get("path"):
         bases.insert(0, path.parent / str(content["path"]))
-    tail = [part for part in written.parts if part not in ("..", ".", written.anchor)]
-    tails = [Path(*tail[start:]) for start in range(len(tail))]
+    ends = tails(Path(*(part for part in written.parts if part not in ("..", ".", written.anchor))))
     literal = [base / written for base in bases]
-    moved = [base / each for base in reversed(bases) for each in tails]
+    moved = [base / each for base in reversed(bases) for each in ends]
     # Roboflow writes `../train/images` for the folder `train/images` beside the YAML.
     return [*moved[:1], *literal, *moved[1:]] if written.parts[:1] == ("..",) else [*literal, *moved]
 
@@ -178,9 +177,8 @@ def _images_of_list(file: Path, root: Path) -> list[Path]:
     images = []
     for line in lines:
         # As written, else by the end of the path: CVAT writes `data/` before it, and Windows other slashes.
-        parts = Path(line.replace("\\", "/")).parts
-        tails = [Path(*parts[start:]) for start in range(len(parts))]
-        candidates = [base / tail for tail in (Path(line), *tails) for base in (file.parent, root)]
+        ways = (Path(line), *tails(Path(line.replace("\\", "/"))))
+        candidates = [base / way for way in ways for base in (file.parent, root)]
         images.append(next((each for each in candidates if each.is_file()), candidates[0]))
     return images
 
