@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +111,22 @@ def test_a_schedule_is_fitted_to_the_hours(
     )
     assert found
     assert 10 <= int(found[1]) < 4100
+
+
+def test_a_second_command_in_the_folder_is_told_so(
+    folders: list[object], tmp_path: Path, softdet: Command, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("softdet.evaluation.sole_writer._PATIENCE", 0.1)
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    hold = "import sys, filelock as f; lock = f.FileLock(sys.argv[1]); lock.acquire(); print(); sys.stdin.read()"
+    command = [sys.executable, "-c", hold, str(run.lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert softdet("train", *folders, "--out", run.path, *SMALL) == 2
+    assert f"{run.path}: another `softdet train` is at work in this folder" in capsys.readouterr().err
+    assert list(run.path.iterdir()) == [run.lock]
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,14 @@ def test_a_size_that_is_none(own: Any, only: Callable[..., Any], sides: dict[str
     assert only(own.examine(), "size-missing").places[0].file == "labeled_4.png"
 
 
+def test_polygons_without_a_box_are_read_as_prepare_reads_them(own: Any, only: Callable[..., Any]) -> None:
+    annotation = own.content["labeled"]["annotations"][0]
+    x, y, width, height = annotation.pop("bbox")
+    annotation["segmentation"] = [[x, y, x + width, y, x + width, y + height]]
+    finding = only(own.examine(), "box-missing")
+    assert (finding.level, finding.count) == ("warning", 1)
+
+
 def test_a_file_that_is_no_list_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[1, 2")
     with pytest.raises(DataError, match="not JSON"):

@@ -98,7 +98,6 @@ def prepared(own: OwnData | None, settings: Config, fabric: Fabric, *, overwrite
         run.check(fabric, resume=False, overwrite=overwrite)
     with TemporaryDirectory(prefix="softdet-") as elsewhere:
         out = run.new_data if keep else Path(elsewhere) / "data"
-        existed = run.path.exists()
         try:
             yield _with_lists(own, settings, out, fabric)
         except SoftdetError as error:
@@ -106,8 +105,6 @@ def prepared(own: OwnData | None, settings: Config, fabric: Fabric, *, overwrite
         finally:
             if keep and fabric.is_global_zero:
                 shutil.rmtree(out, ignore_errors=True)
-                if not existed and run.path.is_dir() and not any(run.path.iterdir()):
-                    run.path.rmdir()
 
 
 def _as_named(text: str, own: OwnData, out: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -26,6 +27,7 @@ from softdet.evaluation.detector import read_card
 from softdet.evaluation.metrics import load_truth
 from softdet.evaluation.outcome import describe_outcome, describe_run, settle
 from softdet.evaluation.run import RunFolder
+from softdet.evaluation.sole_writer import sole_writer
 from softdet.evaluation.validation import evaluate_best, evaluate_test, evaluate_weights
 from softdet.files import write_json
 
@@ -108,42 +110,43 @@ def train(
     run = RunFolder(settings.model.exp_path)
     if not dry_run:
         run.check(fabric, resume=resume is not None, overwrite=overwrite)
-    proof = findings = None
-    with prepared(own, settings, fabric, overwrite=overwrite, keep=not dry_run) as settings:
-        # Before anything of an earlier run is deleted.
-        data = builders.load_data(settings)
-        decided, measured = settle_settings(settings, data, fabric, max_hours=max_hours, measure=dry_run)
-        settings = decided.config
-        arms = builders.arms_of(settings, data, fabric.world_size)
-        if not (no_doctor or resume):
-            findings = look_at_data(settings, own, fabric)
-        if dry_run:
-            if fabric.is_global_zero:
-                print_plan(decided, data, fabric, measured)
-            return
-        if not (no_smoke or resume):
-            proof = prove_aloud(settings, data, fabric)
-        if not resume:
-            require_sources_elsewhere(settings, data, run)
-        run.claim(fabric, resume=resume is not None, overwrite=overwrite)
-        if own is not None:
-            settings = adopt(settings, fabric)
+    with nullcontext() if dry_run else sole_writer(run, fabric):
+        proof = findings = None
+        with prepared(own, settings, fabric, overwrite=overwrite, keep=not dry_run) as settings:
+            # Before anything of an earlier run is deleted.
             data = builders.load_data(settings)
+            decided, measured = settle_settings(settings, data, fabric, max_hours=max_hours, measure=dry_run)
+            settings = decided.config
             arms = builders.arms_of(settings, data, fabric.world_size)
-    if fabric.is_global_zero:
-        # In this order: a config without the other is taken for a user's.
-        run.write_environment(fabric.device)
-        save_config(settings, run.config)
-        if findings:
-            write_json(run.doctor, findings.as_json())
-        print_plan(Decided(settings, decided.settings), data, fabric, measured)
-        if proof and (picture := keep_picture(proof, run)):
-            say(f"the first batch as the student sees it: {picture}")
-    *controls, semi = arms
-    if all(_train_control(control, run, data, fabric) for control in controls) and _train_last(semi, data, fabric):
-        finish(settings, data, fabric)
-    elif fabric.is_global_zero:
-        say(f"to go on: softdet train --resume {shlex.quote(str(run.path))}")
+            if not (resume or dry_run):
+                require_sources_elsewhere(settings, data, run)
+            if not (no_doctor or resume):
+                findings = look_at_data(settings, own, fabric)
+            if dry_run:
+                if fabric.is_global_zero:
+                    print_plan(decided, data, fabric, measured)
+                return
+            if not (no_smoke or resume):
+                proof = prove_aloud(settings, data, fabric)
+            run.claim(fabric, resume=resume is not None, overwrite=overwrite)
+            if own is not None:
+                settings = adopt(settings, fabric)
+                data = builders.load_data(settings)
+                arms = builders.arms_of(settings, data, fabric.world_size)
+        if fabric.is_global_zero:
+            # In this order: a config without the other is taken for a user's.
+            run.write_environment(fabric.device)
+            save_config(settings, run.config)
+            if findings:
+                write_json(run.doctor, findings.as_json())
+            print_plan(Decided(settings, decided.settings), data, fabric, measured)
+            if proof and (picture := keep_picture(proof, run)):
+                say(f"the first batch as the student sees it: {picture}")
+        *controls, semi = arms
+        if all(_train_control(control, run, data, fabric) for control in controls) and _train_last(semi, data, fabric):
+            finish(settings, data, fabric)
+        elif fabric.is_global_zero:
+            say(f"to go on: softdet train --resume {shlex.quote(str(run.path))}")
 
 
 def _require_run(run: RunFolder) -> None:

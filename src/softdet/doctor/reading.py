@@ -14,7 +14,7 @@ from softdet.data.coco_fields import box_of, is_ignored, size_of
 from softdet.data.index import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 from softdet.data.index_reading import load_json, load_unlabeled
 from softdet.data.sources.assembling import header_sizes
-from softdet.data.sources.coco import image_finder
+from softdet.data.sources.coco import corners_of, image_finder
 from softdet.data.sources.parts import Entry, Part, Split, Tally
 from softdet.data.sources.reading import less_unlabeled, read_parts
 from softdet.data.sources.recognise import recognise
@@ -24,7 +24,6 @@ from softdet.doctor.findings import Finding, Place, found
 from softdet.doctor.pools import Labels, Picture, Pool, PoolName
 from softdet.errors import DataError
 
-_NAN4 = (float("nan"),) * 4
 _NAME_OF_SPLIT: dict[Split, PoolName] = {"train": "labeled", "valid": "valid", "test": "test"}
 
 
@@ -182,11 +181,21 @@ def _open_coco(path: Path, name: PoolName, root: Path | None) -> tuple[Pool, lis
         "Nothing is lost if those images were taken out on purpose; else add them to `images`.",
     )
     kept = [each for each in listed if each["image_id"] in position]
+    corners = np.array([corners_of(each) for each in kept], np.float64).reshape(-1, 4)
+    drawn = [each for each, box in zip(kept, corners, strict=True) if box_of(each) is None and np.isfinite(box).all()]
+    findings += found(
+        "warning",
+        "box-missing",
+        [Place(path.name, f"annotation {each.get('id', '?')} of image {each['image_id']}") for each in drawn],
+        f"{name}: annotations with polygons and no `bbox` in {path.name}",
+        "`softdet prepare` and `train --labeled` draw the box around the polygons. A config's list needs it: "
+        "prepare that list.",
+    )
     labels = Labels(
         {category["id"]: str(category["name"]).strip() for category in _without_dummy(categories, kept)},
         np.array([position[each["image_id"]] for each in kept], np.int64),
         [each["category_id"] for each in kept],
-        np.array([_corners(box_of(each)) for each in kept], np.float64).reshape(-1, 4),
+        corners,
         [f"annotation {each.get('id', number)}" for number, each in enumerate(kept)],
         np.array([is_ignored(each) for each in kept], np.bool_),
     )
@@ -230,10 +239,6 @@ def _doubled(entries: list[dict[str, Any]], what: str, name: str) -> list[Findin
         "(two lists put together?)",
         "Give each entry an id of its own.",
     )
-
-
-def _corners(box: tuple[float, float, float, float] | None) -> tuple[float, ...]:
-    return _NAN4 if box is None else (box[0], box[1], box[0] + box[2], box[1] + box[3])
 
 
 def _pool_of(part: Part, name: PoolName, source: Path) -> Pool:

@@ -133,6 +133,11 @@ class RunFolder:
         """The same while it isn't sure yet that they can be used, and an earlier run may still be here."""
         return self.path / ".new_data"
 
+    @property
+    def lock(self) -> Path:
+        """There while a command trains here; see `sole_writer`."""
+        return self.path / ".lock"
+
     def claim(self, fabric: Fabric, *, resume: bool, overwrite: bool) -> None:
         """Make sure that starting here loses nothing, and empty the folder but for `new_data`; rank 0 decides for all.
 
@@ -166,7 +171,7 @@ class RunFolder:
         # A run that failed before its first step leaves nothing but these behind: nothing to lose. Without its note of
         # the environment, a config beside a folder `data` is a user's project.
         own = {self.environment, self.config, self.data, self.pictures} if self._is_of_softdet() else set()
-        leftovers = {self.new_data} | own
+        leftovers = {self.new_data, self.lock} | own
         if not self.path.is_dir() or set(self.path.iterdir()) <= leftovers:
             return None
         if not (self.config.is_file() and self._is_of_softdet()):
@@ -193,7 +198,7 @@ class RunFolder:
         # The folder itself stays: it may be a link, or where a disk is mounted.
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for entry in set(self.path.iterdir()) - {self.new_data}:
+            for entry in set(self.path.iterdir()) - {self.new_data, self.lock}:
                 if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry)
                 else:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -54,6 +56,18 @@ def test_a_picture_that_was_left_behind_isnt_replaced_by_anothers(tmp_path: Path
     assert moved.find(["old/cam1/0.jpg"], tmp_path / "all.json") == [tmp_path / "cam2/0.jpg"]
     # Nothing says which of two moved ones it is.
     assert moved.find(["a/0.jpg", "b/0.jpg"], tmp_path / "all.json") == [None, None]
+
+
+@pytest.mark.parametrize(("listed", "on_disk"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_an_umlaut_in_two_parts_is_the_one_in_one(
+    tmp_path: Path, listed: Literal["NFC", "NFD"], on_disk: Literal["NFC", "NFD"]
+) -> None:
+    names = ["Prüfung/Ölfleck.jpg", "Müll/Ölfleck.jpg"]
+    files(tmp_path, *(unicodedata.normalize(on_disk, name) for name in names))
+    found = ImageFinder(tmp_path, [tmp_path]).find(
+        [unicodedata.normalize(listed, name) for name in names], tmp_path / "all.json"
+    )
+    assert found == [tmp_path / unicodedata.normalize(on_disk, name) for name in names]
 
 
 def test_what_may_be_either_of_two_pictures_is_an_error_unless_they_are_copies(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def _read(path: Path, dropped: Tally) -> Part:
             dropped.add("boxes of an image that the file doesn't list", where)
             continue
         more = {key: annotation[key] for key in _KEPT if key in annotation}
-        boxes[annotation["image_id"]].append(Box(annotation["category_id"], _corners(annotation), where, more))
+        boxes[annotation["image_id"]].append(Box(annotation["category_id"], corners_of(annotation), where, more))
     entries = _entries(path, content, images, boxes)
     return Part(categories, entries)
 
@@ -95,7 +95,8 @@ def image_finder(path: Path, content: dict[str, Any], root: Path | None = None) 
     return ImageFinder(base, list(dict.fromkeys([beside, *own, *others, base, base / "images"])))
 
 
-def _corners(annotation: dict[str, Any]) -> Corners:
+def corners_of(annotation: dict[str, Any]) -> Corners:
+    """The box of an annotation, in pixels; around its polygons where it has no `bbox`, and NaN where that fails too."""
     if (box := box_of(annotation)) is not None:
         x, y, width, height = box
         return x, y, x + width, y + height

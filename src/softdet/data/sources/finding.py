@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from filecmp import cmp
@@ -78,7 +79,10 @@ class ImageFinder:
         """
         below = [PurePosixPath(file.relative_to(self.root).as_posix()) for file in files]
         return _one_each(
-            [_nearest(self._by_stem.get(file.stem, []), own, file) for file, own in zip(files, below, strict=True)]
+            [
+                _nearest(self._by_stem.get(_composed(file.stem), []), own, file)
+                for file, own in zip(files, below, strict=True)
+            ]
         )
 
     @cached_property
@@ -98,20 +102,25 @@ class ImageFinder:
         for folder in self.folders:
             if (folder / wanted).is_file():
                 return _Claim(folder / wanted, _AT_ITS_PLACE)
-        return _nearest(self._by_name.get(wanted.name, []), wanted, near)
+        return _nearest(self._by_name.get(_composed(wanted.name), []), wanted, near)
+
+
+def _composed(name: str) -> str:
+    # macOS writes an umlaut as a letter and its dots, the tools that label as one character.
+    return unicodedata.normalize("NFC", name)
 
 
 def _grouped(pairs: Iterator[tuple[str, Path]]) -> dict[str, list[Path]]:
     groups: dict[str, list[Path]] = {}
     for key, path in pairs:
-        groups.setdefault(key, []).append(path)
+        groups.setdefault(_composed(key), []).append(path)
     return groups
 
 
 def _nearest(images: list[Path], wanted: PurePosixPath, near: Path) -> _Claim | None:
     def closeness(image: Path) -> tuple[int, ...]:
         pairs = zip(reversed(image.parts[:-1]), reversed(wanted.parts[:-1]), strict=False)
-        same = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        same = len(list(takewhile(lambda pair: _composed(pair[0]) == _composed(pair[1]), pairs)))
         shared = len(Path(commonpath([image.absolute(), near.absolute()])).parts)
         return same, shared, image.parent.name.lower() in _FOLDERS_OF_IMAGES, -len(image.parts)
 
