@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from itertools import islice
+from multiprocessing import forkserver
 from pathlib import Path
 
 import numpy as np
@@ -224,14 +225,19 @@ def test_images_in_a_given_order_bear_their_places(tmp_path: Path, num_workers: 
     assert list(image_batches(images, [], 2, num_workers)) == []
 
 
-def test_loader_processes_outlive_ctrl_c(tmp_path: Path) -> None:
-    # It goes to the whole process group, and the run needs its workers to come to the end of its step.
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_loader_processes_outlive_a_signal_to_all_of_a_run(tmp_path: Path, number: signal.Signals) -> None:
+    # Ctrl-C and SLURM reach every process, and the run needs its workers to come to the end of its step.
     served = image_batches(dataset(tmp_path / "images", 8), range(8), 1, 1)
     next(served)
     (worker,) = multiprocessing.active_children()
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
     assert worker.pid is not None
-    os.kill(worker.pid, signal.SIGINT)
+    for pid in (worker.pid, server):
+        os.kill(pid, number)
     assert len(list(served)) == 7
+    # Workers end when the process they came from does.
+    assert os.waitpid(server, os.WNOHANG) == (0, 0)
 
 
 def test_another_seed_serves_other_batches(batches: partial) -> None:

@@ -19,6 +19,7 @@ from softdet.structures import LabeledBatch, Targets, TrainBatch, UnlabeledBatch
 
 _Batch = TypeVar("_Batch")
 _Arrays = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]  # what `Targets` holds
+_GRACE = 30  # seconds, as schedulers give before they kill
 _LABELED, _UNLABELED = 11, 12  # keep the two shuffles apart
 
 
@@ -199,7 +200,7 @@ def _load(
             num_workers=num_workers,
             collate_fn=collate,
             multiprocessing_context=context,
-            worker_init_fn=_leave_interrupts if num_workers else None,
+            worker_init_fn=_serve_a_run_that_stops if num_workers else None,
         )
     )
 
@@ -213,14 +214,17 @@ def _clean_processes() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([__name__, "softdet.data.worker_server"])
     return context
 
 
-def _leave_interrupts(worker: int) -> None:
-    """Ctrl-C reaches the whole process group; the run saves its state, and needs its workers for that."""
+def _serve_a_run_that_stops(worker: int) -> None:
+    """Ctrl-C and a scheduler's SIGTERM reach all processes; the run saves its state, and needs its workers for that."""
     del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        # Not for ever: a process that ends with an error may wait for the workers that it has sent this.
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE))
 
 
 def _collate_unlabeled(placed: Sequence[tuple[Sample, int]]) -> UnlabeledBatch:
