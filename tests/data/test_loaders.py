@@ -16,7 +16,7 @@ from PIL import Image
 
 from softdet.data.datasets import ImageDataset
 from softdet.data.index import ImageRecord
-from softdet.data.loaders import Order, image_batches, train_batches
+from softdet.data.loaders import Order, _serve_a_run_that_stops, image_batches, train_batches
 from softdet.structures import LabeledBatch, TrainBatch, UnlabeledBatch
 
 NUM_LABELED, NUM_UNLABELED = 10, 7
@@ -238,6 +238,20 @@ def test_loader_processes_outlive_a_signal_to_all_of_a_run(tmp_path: Path, numbe
     assert len(list(served)) == 7
     # Workers end when the process they came from does.
     assert os.waitpid(server, os.WNOHANG) == (0, 0)
+
+
+def test_a_loader_process_that_was_asked_to_end_does_so_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Else an exit that waits for it might hang.
+    alarms: list[int] = []
+    monkeypatch.setattr(signal, "alarm", alarms.append)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        _serve_a_run_that_stops(0)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert alarms == [30]
 
 
 def test_another_seed_serves_other_batches(batches: partial) -> None:

@@ -15,13 +15,6 @@ from softdet.errors import RunError
 from softdet.evaluation.run import RunFolder
 
 
-@pytest.fixture(scope="module")
-def fabric() -> Fabric:
-    fabric = Fabric(accelerator="cpu", devices=1)
-    fabric.launch()
-    return fabric
-
-
 @pytest.fixture
 def taken(tmp_path: Path) -> RunFolder:
     """A run that has come as far as its first checkpoint."""

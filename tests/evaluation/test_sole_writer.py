@@ -25,13 +25,6 @@ with FileLock(sys.argv[1]):
 """
 
 
-@pytest.fixture(scope="module")
-def fabric() -> Fabric:
-    fabric = Fabric(accelerator="cpu", devices=1)
-    fabric.launch()
-    return fabric
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path / "run")

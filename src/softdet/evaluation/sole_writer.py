@@ -57,5 +57,5 @@ def _acquire(lock: FileLock, run: RunFolder) -> str | None:
         )
     except (OSError, NotImplementedError):
         # Some network disks have no locks. What can't be written at all is told when the run makes its folder.
-        return None
+        pass
     return None
