@@ -1,34 +1,25 @@
-"""`softdet train`: one run, or two arms of one, to its honest end."""
+"""`softdet train`: what is to be trained, and what must be right before the first step."""
 
 from __future__ import annotations
 
-import shlex
-from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-import torch
 import typer
 from lightning_fabric import Fabric
 
 from softdet import builders
 from softdet.builders.settings import Decided, config_of, with_values
 from softdet.builders.smoke import keep_picture
+from softdet.cli.arms import train_arms
 from softdet.cli.checks import look_at_data, prove_aloud, require_sources_elsewhere
-from softdet.cli.output import print_metrics, say
-from softdet.cli.own_data import adopt, own_data, prepared
+from softdet.cli.output import say
+from softdet.cli.own_data import OwnData, adopt, own_data, prepared
 from softdet.cli.plan import check_hours, print_plan, settle_settings
-from softdet.cli.report import draw_run
 from softdet.config import Config, default_config, load_config, save_config
-from softdet.data.density import labeled_density
 from softdet.errors import ConfigError, RunError
-from softdet.evaluation.detector import read_card
-from softdet.evaluation.metrics import load_truth
-from softdet.evaluation.outcome import describe_outcome, describe_run, settle
 from softdet.evaluation.run import RunFolder
 from softdet.evaluation.sole_writer import sole_writer
-from softdet.evaluation.validation import evaluate_best, evaluate_test, evaluate_weights
 from softdet.files import write_json
 
 Overrides = Annotated[
@@ -36,12 +27,14 @@ Overrides = Annotated[
 ]
 
 
-class _Place(NamedTuple):
-    """Where all ranks infer together."""
+class _Options(NamedTuple):
+    """What the command was asked beside what to train."""
 
-    device: torch.device
-    batch_size: int
-    rank: int
+    resume: bool
+    overwrite: bool
+    max_hours: float | None
+    doctor: bool
+    smoke: bool
 
 
 def train(
@@ -107,46 +100,60 @@ def train(
         )
     fabric = builders.make_fabric(settings)
     fabric.launch()
+    options = _Options(resume is not None, overwrite, max_hours, doctor=not no_doctor, smoke=not no_smoke)
+    if dry_run:
+        _plan(own, settings, fabric, options)
+        return
     run = RunFolder(settings.model.exp_path)
-    if not dry_run:
-        run.check(fabric, resume=resume is not None, overwrite=overwrite)
-    with nullcontext() if dry_run else sole_writer(run, fabric):
-        proof = findings = None
-        with prepared(own, settings, fabric, overwrite=overwrite, keep=not dry_run) as settings:
-            # Before anything of an earlier run is deleted.
-            data = builders.load_data(settings)
-            decided, measured = settle_settings(settings, data, fabric, max_hours=max_hours, measure=dry_run)
-            settings = decided.config
-            arms = builders.arms_of(settings, data, fabric.world_size)
-            if not (resume or dry_run):
-                require_sources_elsewhere(settings, data, run)
-            if not (no_doctor or resume):
-                findings = look_at_data(settings, own, fabric)
-            if dry_run:
-                if fabric.is_global_zero:
-                    print_plan(decided, data, fabric, measured)
-                return
-            if not (no_smoke or resume):
-                proof = prove_aloud(settings, data, fabric)
-            run.claim(fabric, resume=resume is not None, overwrite=overwrite)
-            if own is not None:
-                settings = adopt(settings, fabric)
-                data = builders.load_data(settings)
-                arms = builders.arms_of(settings, data, fabric.world_size)
+    run.check(fabric, resume=options.resume, overwrite=overwrite)
+    with sole_writer(run, fabric):
+        settings, data = _start(own, settings, fabric, options)
+        train_arms(settings, data, fabric)
+
+
+def _plan(own: OwnData | None, settings: Config, fabric: Fabric, options: _Options) -> None:
+    """Say what a run would do, and leave nothing behind."""
+    with prepared(own, settings, fabric, overwrite=options.overwrite, keep=False) as settings:
+        data = builders.load_data(settings)
+        decided, measured = settle_settings(settings, data, fabric, max_hours=options.max_hours, measure=True)
+        builders.arms_of(decided.config, data, fabric.world_size)
+        if options.doctor:
+            look_at_data(decided.config, own, fabric)
         if fabric.is_global_zero:
-            # In this order: a config without the other is taken for a user's.
-            run.write_environment(fabric.device)
-            save_config(settings, run.config)
-            if findings:
-                write_json(run.doctor, findings.as_json())
-            print_plan(Decided(settings, decided.settings), data, fabric, measured)
-            if proof and (picture := keep_picture(proof, run)):
-                say(f"the first batch as the student sees it: {picture}")
-        *controls, semi = arms
-        if all(_train_control(control, run, data, fabric) for control in controls) and _train_last(semi, data, fabric):
-            finish(settings, data, fabric)
-        elif fabric.is_global_zero:
-            say(f"to go on: softdet train --resume {shlex.quote(str(run.path))}")
+            print_plan(decided, data, fabric, measured)
+
+
+def _start(own: OwnData | None, settings: Config, fabric: Fabric, options: _Options) -> tuple[Config, builders.Data]:
+    """Make the run folder and what belongs to it, once nothing is left that would stop the run at its start."""
+    run = RunFolder(settings.model.exp_path)
+    proof = findings = None
+    with prepared(own, settings, fabric, overwrite=options.overwrite, keep=True) as settings:
+        # Before anything of an earlier run is deleted.
+        data = builders.load_data(settings)
+        decided, measured = settle_settings(settings, data, fabric, max_hours=options.max_hours, measure=False)
+        settings = decided.config
+        builders.arms_of(settings, data, fabric.world_size)
+        # A run that goes on has had these before its first step.
+        if not options.resume:
+            require_sources_elsewhere(settings, data, run)
+            if options.doctor:
+                findings = look_at_data(settings, own, fabric)
+            if options.smoke:
+                proof = prove_aloud(settings, data, fabric)
+        run.claim(fabric, resume=options.resume, overwrite=options.overwrite)
+        if own is not None:
+            settings = adopt(settings, fabric)
+            data = builders.load_data(settings)
+    if fabric.is_global_zero:
+        # In this order: a config without the other is taken for a user's.
+        run.write_environment(fabric.device)
+        save_config(settings, run.config)
+        if findings:
+            write_json(run.doctor, findings.as_json())
+        print_plan(Decided(settings, decided.settings), data, fabric, measured)
+        if proof and (picture := keep_picture(proof, run)):
+            say(f"the first batch as the student sees it: {picture}")
+    return settings, data
 
 
 def _require_run(run: RunFolder) -> None:
@@ -159,91 +166,3 @@ def _require_run(run: RunFolder) -> None:
     whole = RunFolder(run.path.parent)
     if run.path.absolute() == whole.control.path.absolute() and whole.config.is_file():
         raise RunError(f"--resume {run.path}: that is the control arm of a run. Go on with both: --resume {whole.path}")
-
-
-def _train_control(config: Config, run: RunFolder, data: builders.Data, fabric: Fabric) -> bool:
-    """Train the control arm of a run, or what is left of it; False where it was asked to stop before its end."""
-    own = run.control
-    is_behind = not own.last.is_file() or read_card(own.last).step < builders.count_steps(config, len(data.train))
-    has_begun = _has_begun(run, fabric)
-    if has_begun and not fabric.broadcast(is_behind):
-        # Soft Teacher starts where the control has ended.
-        return True
-    # One that had ended goes on too where the run was made longer: arms of unlike length say nothing.
-    resume = _has_begun(own, fabric)
-    labeled = replace(data, unlabeled=None)
-    trainer = builders.make_trainer(config, fabric, labeled, resume=resume, keep_burn_in=not has_begun)
-    if fabric.is_global_zero:
-        save_config(config, own.config)
-        own.write_environment(fabric.device)
-        say(f"first the supervised control, with a time left of its own: {own.path}")
-    if not trainer.fit():
-        return False
-    if fabric.is_global_zero:
-        draw_run(config)
-        start = "from where it stopped" if has_begun else "from the end of the burn-in"
-        say(f"{describe_run(own.metrics, None)}; now Soft Teacher, {start}: {run.path}")
-    return True
-
-
-def _train_last(config: Config, data: builders.Data, fabric: Fabric) -> bool:
-    """Train the run itself, after its control if there is one; False where it was asked to stop before its end."""
-    run = RunFolder(config.model.exp_path)
-    resume = _has_begun(run, fabric)
-    if builders.has_control(config) and not resume and not run.control.burn_in.is_file():
-        raise RunError(
-            f"{run.control.burn_in} isn't there, the state at the end of the burn-in from which Soft Teacher starts. "
-            f"Was {run.control.path} resumed on its own? Start {run.path} anew with --overwrite."
-        )
-    trainer = builders.make_trainer(config, fabric, data, resume=resume)
-    if fabric.is_global_zero:
-        # By now the run has a state of its own.
-        run.control.burn_in.unlink(missing_ok=True)
-    return trainer.fit()
-
-
-def _has_begun(run: RunFolder, fabric: Fabric) -> bool:
-    # Rank 0 looks for all: a file may be written while the others look.
-    return bool(fabric.broadcast(run.checkpoint.is_file()))
-
-
-def finish(settings: Config, data: builders.Data, fabric: Fabric) -> None:
-    """Say what a run came to: the numbers of its best detector, and one line at the end.
-
-    All ranks take part, each in its share of the images; rank 0 says it.
-    """
-    run = RunFolder(settings.model.exp_path)
-    place = _Place(fabric.device, settings.inference.batch_size, fabric.global_rank)
-    # First, since it decides which detector is the best.
-    line = _outcome(settings, data, place)
-    fabric.barrier()
-    metrics = evaluate_best(run, settings.data.valid, data.valid, **place._asdict())
-    if fabric.is_global_zero:
-        print_metrics(metrics, f"{run.best}")
-    if settings.data.test and data.test:
-        metrics = evaluate_test(run, settings.data.test, data.test, **place._asdict())
-        if fabric.is_global_zero:
-            print_metrics(metrics, f"{run.best} on test")
-    if fabric.is_global_zero:
-        draw_run(settings)
-        say(f"curves and pictures are drawn; all of it on one page: softdet report {run.path}")
-        say(line)
-
-
-def _outcome(settings: Config, data: builders.Data, place: _Place) -> str:
-    """The last line of a run; on the ranks above 0, which write no metrics, it is empty."""
-    run = RunFolder(settings.model.exp_path)
-    num_steps = builders.count_steps(settings, len(data.train))
-    burn_in = builders.count_burn_in(settings, num_steps)
-    if not builders.has_control(settings):
-        test_ap = None
-        if settings.data.test and data.test:
-            test_ap = evaluate_weights(run.last, settings.data.test, data.test, **place._asdict())["AP"]
-        if place.rank != 0:
-            return ""
-        return describe_run(run.metrics, burn_in if settings.soft_teacher.enabled else None, test_ap)
-    splits = {"valid": (data.valid, load_truth(settings.data.valid))}
-    if settings.data.test and data.test:
-        splits["test"] = (data.test, load_truth(settings.data.test))
-    outcome = settle(run, splits, labeled_density(data.train), burn_in, **place._asdict())
-    return describe_outcome(outcome) if outcome else ""
