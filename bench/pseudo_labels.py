@@ -2,8 +2,8 @@
 
     python bench/pseudo_labels.py RUN data/raccoon/train.json data/raccoon/unlabeled_10_fold1.json
 
-Prints what is found above two scores, and how well each sign of a good place tells: Spearman's rank correlation with
-1 - IoU over the boxes above .5, and how good the half is that it trusts most.
+Prints what is found above two scores, how far a score keeps its word, and how well each sign of a good place tells:
+Spearman's rank correlation with 1 - IoU over the boxes above .5, and how good the half is that it trusts most.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from softdet.semi.labeling import MIN_SCORE, NMS_IOU, TOP_K
 from softdet.semi.reliability import anchor_uncertainty, cluster_uncertainty
 
 ON_OBJECT, GOOD = 0.4, 0.75
+BANDS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 # The columns of `look`: what tells a good place, each the lower the better, then what is to be told.
 SIGNS = ("cluster", "anchors", "flip", "score")
 IOU, RIGHT = -2, -1
@@ -55,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     images = ImageDataset(records, detector.card.image_size, detector.card.resize)
     rows = np.concatenate([look(detector, sample) for sample in map(images.__getitem__, range(len(images)))])
     print(what_is_found(rows, num_objects))
+    print(what_scores_mean(rows))
     print(what_tells_places(rows))
     return 0
 
@@ -89,6 +92,18 @@ def what_is_found(rows: NDArray[np.float64], num_objects: int) -> str:
     for score in (0.5, 0.9):
         kept = above(rows, score)
         lines.append(f"above {score}: {len(kept) / num_objects:.2f} boxes an object, {places(kept)}, {classes(kept)}")
+    return "\n".join(lines)
+
+
+def what_scores_mean(rows: NDArray[np.float64]) -> str:
+    """A line for each band of scores: a score that keeps its word is the share of boxes that are right."""
+    scores = 1 - rows[:, SIGNS.index("score")]
+    lines = ["scores, and how many of the boxes are on an object of their class:"]
+    for low, high in pairwise(BANDS):
+        band = rows[(scores > low) & (scores <= high)]
+        right = (band[:, IOU] > ON_OBJECT) & (band[:, RIGHT] == 1)
+        score = 1 - band[:, SIGNS.index("score")]
+        lines.append(f"  {low} to {high}: {len(band)} boxes, mean score {_mean(score)}, {_mean(right)} right")
     return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import pseudo_labels
-from pseudo_labels import SIGNS, look, what_is_found, what_tells_places
+from pseudo_labels import SIGNS, look, what_is_found, what_scores_mean, what_tells_places
 from softdet.data.datasets import ImageDataset
 from softdet.data.index_reading import load_labeled
 from softdet.evaluation.detector import Detector, load_detector
@@ -76,6 +76,11 @@ def test_the_lines_are_those_worked_by_hand() -> None:
     places = "0.750 on one with mean IoU 0.767, 0.667 above 0.75"
     assert found[0] == f"above 0.5: 1.00 boxes an object, {places}, 0.667 of these of its class"
     assert found[1].startswith("above 0.9: 0.50 boxes an object, 1.000 on one with mean IoU 0.750")
+    scores = what_scores_mean(rows).splitlines()
+    assert scores[2] == "  0.3 to 0.5: 1 boxes, mean score 0.400, 1.000 right"
+    assert scores[3] == "  0.5 to 0.7: 1 boxes, mean score 0.700, 0.000 right", "on no object"
+    assert scores[4] == "  0.7 to 0.9: 1 boxes, mean score 0.800, 0.000 right", "of another class"
+    assert scores[5] == "  0.9 to 1.0: 2 boxes, mean score 0.950, 1.000 right"
     told = what_tells_places(rows).splitlines()
     assert told[0] == "4 boxes above 0.5: 0.750 on one with mean IoU 0.767, 0.667 above 0.75"
     assert (
@@ -89,6 +94,7 @@ def test_the_lines_are_those_worked_by_hand() -> None:
 
 def test_nothing_found_is_said_and_no_traceback() -> None:
     assert what_is_found(np.zeros((0, 6)), 3).startswith("above 0.5: 0.00 boxes an object, - on one")
+    assert what_scores_mean(np.zeros((0, 6))).endswith("0.9 to 1.0: 0 boxes, mean score -, - right")
     assert what_tells_places(np.zeros((0, 6))).startswith("0 boxes above 0.5: - on one")
 
 
