@@ -11,13 +11,26 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageDraw, ImageOps
 
+
+def as_rgb(picture: Image.Image) -> Image.Image:
+    """Scale 16 bits to 8 and lay what is transparent on white, as in training."""
+    if picture.mode.startswith(("I", "F")):
+        values = np.nan_to_num(np.asarray(picture, np.float32)).clip(min=0)
+        brightest = max(float(values.max()), 1.0 if picture.mode == "F" else 256.0)
+        picture = Image.fromarray((values / brightest * 255).astype(np.uint8))
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        layered = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
+    return picture.convert("RGB")
+
+
 if len(sys.argv) < 3:
     sys.exit(__doc__)
 session = onnxruntime.InferenceSession(sys.argv[1])
 card = {key: json.loads(text) for key, text in session.get_modelmeta().custom_metadata_map.items()}
 height, width = card["image_size"]
 for path in map(Path, sys.argv[2:]):
-    picture = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    picture = as_rgb(ImageOps.exif_transpose(Image.open(path)))
     rows, columns = height, width
     if card["resize"] == "letterbox":  # else the picture is stretched to the canvas
         scale = min(height / picture.height, width / picture.width)

@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -48,7 +50,14 @@ def test_the_example_sees_what_the_detector_sees_without_softdet_and_torch(
     model: Path, run: Path, squares: Path, tmp_path: Path
 ) -> None:
     valid = load_labeled(squares / "valid.json")
-    pictures = [shutil.copy(record.path, tmp_path) for record in valid.images]
+    pictures = [Path(shutil.copy(record.path, tmp_path)) for record in valid.images]
+    # Of 16 bits, and with a transparent corner.
+    with Image.open(pictures[1]) as picture:
+        Image.fromarray(np.asarray(picture.convert("L"), np.uint16) * 200).save(pictures[1], "PNG")
+    with Image.open(pictures[2]) as picture:
+        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+        picture.save(pictures[2], "PNG")
+    records = [replace(record, path=path) for record, path in zip(valid.images, pictures, strict=True)]
     done = subprocess.run(
         [sys.executable, "-c", ALONE, str(ROOT / "examples" / "onnx_predict.py"), str(model), *map(str, pictures)],
         capture_output=True,
@@ -65,7 +74,7 @@ def test_the_example_sees_what_the_detector_sees_without_softdet_and_torch(
     detector = load_detector(RunFolder(run).best)
     expected = sorted(
         (record.path.name, detector.card.class_names[label], *box, score)
-        for record, own in infer(detector.model, detector.card, valid.images, device=torch.device("cpu"), batch_size=4)
+        for record, own in infer(detector.model, detector.card, records, device=torch.device("cpu"), batch_size=4)
         for label, score, box in zip(own.labels.tolist(), own.scores.tolist(), own.boxes.tolist(), strict=True)
         if score >= detector.card.operating_threshold
     )

@@ -76,6 +76,14 @@ def test_folders_become_a_run_that_goes_on_by_itself(
     # Its config names the lists that lie in it.
     assert softdet("train", "--config", run.config, "--overwrite", "--no-smoke") == 2
     assert f"data.train: {run.data / 'train.json'} lies in {run.path}, which would be" in capsys.readouterr().err
+    # And labels that were put there are not only read from it.
+    corrected = run.path / "more" / "corrected.json"
+    corrected.parent.mkdir()
+    corrected.write_bytes((run.data / "train.json").read_bytes())
+    inside = ["--labeled", corrected, *folders[2:], "--out", run.path, "--overwrite"]
+    assert softdet("train", *inside, "--no-smoke", *SMALL) == 2
+    assert f"--labeled: {corrected} lies in {run.path}" in capsys.readouterr().err
+    assert corrected.is_file()
     assert run.best.read_bytes() == before
 
 

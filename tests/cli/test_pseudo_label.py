@@ -159,6 +159,27 @@ def test_images_that_were_not_in_the_unlabeled_list_join_too_and_copies_of_them_
     assert len(load_unlabeled(tmp_path / "merged" / "unlabeled.json")) == 5
 
 
+def test_folders_of_the_same_names_come_back_to_their_own_pictures(
+    run: RunFolder, squares: Path, tmp_path: Path, softdet: Command, capsys: Output
+) -> None:
+    pool = sorted((squares / "unlabeled").iterdir())
+    for camera, images in (("cam1", pool[:2]), ("cam2", pool[2:4])):
+        for number, image in enumerate(images):
+            copy = tmp_path / camera / f"f_{number}{image.suffix}"
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(image, copy)
+        out = tmp_path / f"of_{camera}"
+        arguments = (run.path, tmp_path / camera, "--to", "yolo", "--out", out, "--threshold", "0.2")
+        assert softdet("pseudo-label", *arguments) == 0
+    assert softdet("merge", run.path, tmp_path / "of_cam1", "--out", tmp_path / "merged") == 0
+    joined = {record.path.resolve() for record in load_labeled(tmp_path / "merged" / "train.json").images}
+    assert {path.resolve() for path in (tmp_path / "cam1").iterdir()} <= joined
+    assert not joined & {path.resolve() for path in (tmp_path / "cam2").iterdir()}
+    shutil.rmtree(tmp_path / "of_cam1" / "images")
+    assert softdet("merge", run.path, tmp_path / "of_cam1", "--out", tmp_path / "unknown") == 2
+    assert "pictures of one name" in capsys.readouterr().err
+
+
 def test_images_to_evaluate_on_do_not_join(
     run: RunFolder, squares: Path, tmp_path: Path, softdet: Command, capsys: Output
 ) -> None:

@@ -40,7 +40,7 @@ def test_an_image_is_known_by_its_file_or_the_end_of_its_path(came_back: str, is
 
 def test_labels_with_their_images_stay_where_they_are(tmp_path: Path) -> None:
     known(tmp_path, "1.png")
-    with with_images(tmp_path / "pool", {}) as place:
+    with with_images(tmp_path / "pool", KnownImages(())) as place:
         assert place == tmp_path / "pool"
 
 
@@ -48,7 +48,7 @@ def test_a_lone_file_gets_the_images_beside_it_for_a_while(tmp_path: Path) -> No
     images = known(tmp_path, "a/1.png", "2.png")
     (tmp_path / "back").mkdir()
     (tmp_path / "back" / "annotations.xml").write_text("<annotations/>")
-    with with_images(tmp_path / "back" / "annotations.xml", images.by_name) as place:
+    with with_images(tmp_path / "back" / "annotations.xml", images) as place:
         assert place.read_text() == "<annotations/>"
         assert (place.parent / "images" / "a" / "1.png").read_bytes() == b"a/1.png"
         assert (place.parent / "images" / "2.png").resolve() == (tmp_path / "pool" / "2.png").resolve()
@@ -62,10 +62,10 @@ def test_a_folder_of_other_pictures_beside_the_file_is_not_taken_for_its_images(
     corrected = tmp_path / "back" / "corrected.json"
     corrected.write_text('{"images": [{"file_name": "images\\\\caf\\u00e9.png"}]}')
     (tmp_path / "back" / "images" / "other.png").write_text("")
-    with with_images(corrected, images.by_name) as place:
+    with with_images(corrected, images) as place:
         assert (place.parent / "images" / "1.png").read_bytes() == b"1.png"
     (tmp_path / "back" / "images" / "café.png").write_text("")
-    with with_images(corrected, images.by_name) as place:
+    with with_images(corrected, images) as place:
         assert place == corrected
 
 
@@ -76,7 +76,7 @@ def test_an_error_speaks_of_the_labels_where_people_have_them(tmp_path: Path, *,
     labels.parent.mkdir()
     labels.write_text("0 1 1")
     corrected = labels if is_file else labels.parent
-    with pytest.raises(DataError) as caught, with_images(corrected, images.by_name) as place:
+    with pytest.raises(DataError) as caught, with_images(corrected, images) as place:
         raise DataError(f"{place if is_file else place / '1.txt'}:1: three numbers")
     assert str(caught.value) == f"{labels}:1: three numbers"
 
@@ -87,6 +87,48 @@ def test_yolos_text_files_get_the_images_that_they_speak_of(folder: str, tmp_pat
     (tmp_path / "back" / folder).mkdir(parents=True)
     (tmp_path / "back" / folder / "2.txt").write_text("")
     (tmp_path / "back" / "train.txt").write_text("")
-    with with_images(tmp_path / "back", images.by_name) as place:
+    with with_images(tmp_path / "back", images) as place:
         linked = [path.relative_to(place).as_posix() for path in place.rglob("*.png")]
         assert linked == [f"{folder.replace('labels', 'images')}/2.png"]
+
+
+def test_of_pictures_of_one_name_each_is_known_by_its_content(tmp_path: Path) -> None:
+    known(tmp_path, "cam1/1.png", "cam2/1.png", "2.png")
+    pool = tmp_path / "pool"
+    images = KnownImages((path.name, path) for path in (pool / "cam1/1.png", pool / "cam2/1.png", pool / "2.png"))
+    back = tmp_path / "back" / "images"
+    back.mkdir(parents=True)
+    (back / "1.png").hardlink_to(pool / "cam1" / "1.png")
+    assert images.find(back / "1.png") == (pool / "cam1" / "1.png").resolve()
+    assert images.find(tmp_path / "elsewhere" / "1.png") is None
+    (back / "2.png").write_text("another picture")
+    assert images.find(back / "2.png") is None
+
+
+@pytest.mark.parametrize("text", ['<image name="1.png"/>', "<annotations/>"])
+def test_a_shared_name_without_its_image_is_an_error_where_it_is_asked_for(text: str, tmp_path: Path) -> None:
+    known(tmp_path, "cam1/1.png", "cam2/1.png", "2.png")
+    pool = tmp_path / "pool"
+    images = KnownImages((path.name, path) for path in (pool / "cam1/1.png", pool / "cam2/1.png", pool / "2.png"))
+    corrected = tmp_path / "back" / "annotations.xml"
+    corrected.parent.mkdir()
+    corrected.write_text(text)
+    if "1.png" in text:
+        with (
+            pytest.raises(DataError, match=r"1\.png may be .*cam1.* or .*cam2") as caught,
+            with_images(corrected, images),
+        ):
+            pass
+        assert "softdet_merge_" not in str(caught.value)
+    else:
+        with with_images(corrected, images) as place:
+            assert [path.name for path in (place.parent / "images").iterdir()] == ["2.png"]
+
+
+def test_one_picture_that_moved_or_was_copied_is_no_other(tmp_path: Path) -> None:
+    known(tmp_path, "1.png")
+    copy = tmp_path / "copy" / "1.png"
+    copy.parent.mkdir()
+    copy.write_bytes((tmp_path / "pool" / "1.png").read_bytes())
+    images = KnownImages(("1.png", path) for path in (tmp_path / "gone" / "1.png", tmp_path / "pool" / "1.png", copy))
+    assert images.find(tmp_path / "back" / "1.png") == images.named("1.png") == copy.resolve()

@@ -46,6 +46,24 @@ def test_files_patterns_lists_and_folders_may_be_mixed_and_a_file_counts_once(
     assert dropped.counts.total() == 1
 
 
+def test_no_name_leads_out_of_the_folder_that_outputs_go_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("lists/here.png", "pool/there.png", "pool/deep/er.png", "work/own.png"):
+        picture(tmp_path / name)
+    (tmp_path / "lists" / "all.txt").write_text("here.png\n../pool/there.png\n")
+    monkeypatch.chdir(tmp_path / "work")
+    for sources in (["../lists/all.txt"], ["../*/*.png", "own.png"], ["../pool", "../lists/here.png"]):
+        found = listed(*sources)
+        assert len(found) > 1
+        assert not any(".." in Path(each.name).parts or Path(each.name).is_absolute() for each in found)
+    coco = tmp_path / "work" / "all.json"
+    entries = [
+        {"id": number, "file_name": name, "width": 20, "height": 10}
+        for number, name in enumerate(("own.png", "../pool/there.png"))
+    ]
+    coco.write_text(json.dumps({"images": entries}))
+    assert sorted(each.name for each in listed(coco)) == ["pool/there.png", "work/own.png"]
+
+
 def test_a_coco_json_gives_its_ids_and_sizes(tmp_path: Path) -> None:
     picture(tmp_path / "images" / "x.png")
     images = [{"id": 70, "file_name": "x.png", "width": 20, "height": 10}]

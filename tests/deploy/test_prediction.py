@@ -155,18 +155,20 @@ def test_an_interrupted_job_goes_on_where_it_stopped(weights: Path, squares: Pat
     for one, other in zip(again.folder.found(1), alone.folder.found(1), strict=True):
         assert one.name == other.name
         np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-3)
-    # Another threshold is another job.
-    changed = open_job(weights, sources, tmp_path / "out", threshold=0.5)
-    assert next(work(changed, device=CPU, batch_size=2)) == 0
+    # Another threshold is another job, and so are other pictures: the drawings of the first aren't the second's.
+    for source, threshold in ((sources[0], 0.5), (valid_images(squares)[0], 0.05)):
+        (tmp_path / "out" / "drawings").mkdir()
+        changed = open_job(weights, [source], tmp_path / "out", threshold=threshold)
+        assert not (tmp_path / "out" / "drawings").exists()
+        assert next(work(changed, device=CPU, batch_size=2)) == 0
 
 
 def test_two_shares_are_the_whole(weights: Path, squares: Path, tmp_path: Path) -> None:
     whole = open_job(weights, [squares / "unlabeled"], tmp_path / "whole", threshold=0.05)
     list(work(whole, device=CPU, batch_size=1))
+    opened = open_job(weights, [squares / "unlabeled"], tmp_path / "two", threshold=0.05)
     for rank in range(2):
-        job = replace(
-            open_job(weights, [squares / "unlabeled"], tmp_path / "two", threshold=0.05), rank=rank, world_size=2
-        )
+        job = replace(opened, rank=rank, world_size=2)
         assert list(work(job, device=CPU, batch_size=1))[-1] == 3
     for one, other in zip(whole.folder.found(1), job.folder.found(2), strict=True):
         assert one.name == other.name

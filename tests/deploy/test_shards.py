@@ -68,3 +68,12 @@ def test_rows_that_are_appended_come_back_in_order(tmp_path: Path) -> None:
     append_rows(tmp_path / "rows.jsonl", [image(1)])
     assert [each.id for each in read_rows(tmp_path / "rows.jsonl")] == [1, 2, 1]
     assert all(each.path.is_absolute() for each in read_rows(tmp_path / "rows.jsonl"))
+
+
+def test_a_line_that_was_cut_costs_no_other(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    append_rows(rows, [image(1), image(2)])
+    rows.write_bytes(rows.read_bytes()[:-20])
+    assert [each.id for each in read_rows(rows)] == [1]
+    append_rows(rows, [image(3)])
+    assert [each.id for each in read_rows(rows)] == [1, 3]

@@ -81,6 +81,10 @@ def test_an_outcome_that_may_be_chance_or_was_lost_is_called_so(
     gain = {"before": 0.25, "after": 0.26, "difference": 0.01, "low": -0.02, "high": 0.04}
     outcome = {"winner": "soft_teacher", "reported_on": "test", "gains": {"test": gain}, "reasons": []}
     assert "brought +1.0 mAP, which may be chance" in page_of(make_facts(outcome=outcome))
+    few = outcome | {"gains": {"test": gain | {"low": 0.005, "num_images": 6}}}
+    page = page_of(make_facts(outcome=few))
+    assert "brought +1.0 mAP, which may be chance" in page
+    assert "is drawn from 6 images, too few to trust its interval" in page
     lost = page_of(make_facts(outcome=outcome | {"winner": "supervised"}))
     assert "No gain from the unlabeled images: the supervised model was kept" in lost
 

@@ -59,6 +59,15 @@ def test_the_numbers_are_in_the_words_too(plots: list[Plot]) -> None:
     assert "precision 50.0" in words["operating_point"]
 
 
+@pytest.mark.parametrize(("winner", "is_"), [("soft_teacher", "teacher"), ("supervised", "supervised control")])
+def test_the_result_is_marked_on_the_curve_of_the_arm_that_won(
+    winner: str, is_: str, make_facts: Callable[..., Any]
+) -> None:
+    facts = make_facts(outcome={"winner": winner}, step=200)
+    (plot,) = (each for each in draw_plots(facts) if each.name == "ap")
+    assert plot.alt.endswith(f" The result: {is_}, step 200.")
+
+
 def test_files_are_written_under_their_names(plots: list[Plot], tmp_path: Path) -> None:
     write_plots(tmp_path / "plots", plots)
     assert (tmp_path / "plots" / "ap.svg").read_text(encoding="utf-8").startswith("<?xml")

@@ -12,7 +12,7 @@ from softdet.ops.matching import BACKGROUND, IGNORED
 from softdet.semi.class_targets import unsupervised_class_loss
 from softdet.semi.labeling import Lesson
 from softdet.semi.mixing import Mixture, mix, mix_beliefs, overlay, partners
-from softdet.structures import AugmentedBatch, Targets
+from softdet.structures import AugmentedBatch, DenseOutput, Targets
 
 
 @pytest.mark.parametrize(("unlabeled", "labeled"), [(8, 8), (16, 8), (4, 8), (6, 4), (12, 8)])
@@ -217,6 +217,11 @@ def test_no_anchor_learns_the_place_of_a_pseudo_box_and_that_it_is_background(ma
     nothing = lesson.beliefs.sigmoid().amax(-1) < 1e-6
     assert (is_guessed & nothing).any()
     assert not (is_guessed & nothing & lesson.known).any()
+    logits = torch.zeros_like(lesson.beliefs, requires_grad=True)
+    output = DenseOutput(logits, torch.zeros(*logits.shape[:2], 4), anchors)
+    unsupervised_class_loss(output, lesson, "soft").backward()
+    assert (logits.grad[is_guessed & nothing] == 0).all()
+    assert (logits.grad[is_guessed & lesson.known] != 0).any()
 
 
 def test_an_unreadable_partner_counts_only_where_it_is_mixed_in(make_method, batch) -> None:

@@ -105,6 +105,14 @@ def test_the_thresholds_follow_the_recent_images_alone() -> None:
     assert len(thresholds.rows) == 16 * 128
 
 
+def test_a_step_of_very_many_images_is_not_forgotten_at_once() -> None:
+    thresholds = ScoreThresholds(None, (1.0,))
+    for score in (0.5, 0.3):
+        thresholds.observe(torch.tensor([[0.0, score]] * 3000), 2000)
+    assert int(thresholds.num_images.sum()) == 2000
+    assert thresholds.value.tolist() == pytest.approx([0.3])
+
+
 def test_a_fixed_score_is_the_same_for_all_classes() -> None:
     thresholds = ScoreThresholds(0.7, (1.0, 2.0))
     thresholds.observe(detections(_0=[0.99]), num_images=1)

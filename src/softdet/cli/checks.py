@@ -48,14 +48,22 @@ def look_at_data(settings: Config, own: OwnData | None, fabric: Fabric) -> Repor
     return report
 
 
-def require_sources_elsewhere(settings: Config, data: builders.Data, run: RunFolder) -> None:
+def require_sources_elsewhere(settings: Config, own: OwnData | None, data: builders.Data, run: RunFolder) -> None:
     """Make sure that nothing that training reads lies in the folder that it is about to empty.
 
+    Args:
+        settings: decided.
+        own: what the options named, from which the lists were made.
+        data: the lists.
+        run: the folder.
+
     Raises:
-        ConfigError: a list, an image or a file of weights does.
+        ConfigError: labels, a list, an image or a file of weights does.
     """
     folder, kept = run.path.absolute(), run.new_data.absolute()
+    named = {} if own is None else _sources(own)
     files: dict[str, list[Path]] = {
+        **{f"--{name}": [Path(source)] for name, source in named.items() if source is not None},
         "model.model_path": [settings.model.model_path] if settings.model.model_path else [],
         "basenet.pretrained": [settings.basenet.pretrained] if isinstance(settings.basenet.pretrained, Path) else [],
     }
@@ -67,11 +75,16 @@ def require_sources_elsewhere(settings: Config, data: builders.Data, run: RunFol
     ):
         files[f"data.{name}"] = [index.source, *(record.path for record in index.images)] if index else []
     for key, paths in files.items():
-        inside = [path for path in map(Path.absolute, paths) if folder in path.parents and kept not in path.parents]
+        inside = [
+            path
+            for path in map(Path.absolute, paths)
+            if folder in (path, *path.parents) and kept not in (path, *path.parents)
+        ]
         if inside and inside[0].exists():
             raise ConfigError(
                 f"{key}: {inside[0]} lies in {run.path}, which would be emptied before the run starts. Name another "
-                "folder with --out or model.exp_path, or give --labeled and its like again, which make the lists anew."
+                "folder with --out or model.exp_path, or move what is to be read elsewhere; an earlier run's lists are "
+                "made anew from --labeled and its like."
             )
 
 
@@ -134,10 +147,14 @@ def _in_a_line(finding: Finding) -> str:
 def _next_command(settings: Config, own: OwnData | None) -> str:
     data, (height, width) = settings.data, settings.params.image_size
     if own is not None:
-        named = {"labeled": own.labeled, "unlabeled": own.unlabeled, "valid": own.valid, "test": own.test}
+        named = _sources(own)
     else:
         unlabeled = data.unlabeled if settings.soft_teacher.enabled else None
         named = {"labeled": data.train, "unlabeled": unlabeled, "valid": data.valid, "test": data.test}
         named["root"] = data.root
     options = [f"--{name} {shlex.quote(str(value))}" for name, value in named.items() if value is not None]
     return " ".join(["softdet doctor", *options, f"--image-size {height}x{width}"])
+
+
+def _sources(own: OwnData) -> dict[str, str | Path | None]:
+    return {"labeled": own.labeled, "unlabeled": own.unlabeled, "valid": own.valid, "test": own.test}

@@ -128,6 +128,8 @@ def adopt(settings: Config, fabric: Fabric) -> Config:
 def _with_lists(own: OwnData, settings: Config, out: Path, fabric: Fabric) -> Config:
     found: dict[str, Path | None] | str = ""
     if fabric.is_global_zero:
+        # Of a command that was killed; what it had listed may have changed since.
+        shutil.rmtree(out, ignore_errors=True)
         try:
             lists = prepare(own.labeled, own.unlabeled, out=out, valid=own.valid, test=own.test, group_by=own.group_by)
             print_prepared(lists)

@@ -128,7 +128,7 @@ def merge(
     unlabeled = load_unlabeled(settings.data.unlabeled, settings.data.root) if settings.data.unlabeled else None
     found = {image.path.resolve(): image for image in read_rows(folder.pseudo_labels)}
     known = KnownImages([*_names_of(unlabeled), *((image.name, path) for path, image in found.items())])
-    with with_images(corrected, known.by_name) as place:
+    with with_images(corrected, known) as place:
         labeled = read_labeled(place, class_names)
         back = corrected_images(labeled, known, found, class_names)
     back, held_out = _without_evaluated(back, settings, class_names)

@@ -135,7 +135,7 @@ def _start(own: OwnData | None, settings: Config, fabric: Fabric, options: _Opti
         builders.arms_of(settings, data, fabric.world_size)
         # A run that goes on has had these before its first step.
         if not options.resume:
-            require_sources_elsewhere(settings, data, run)
+            require_sources_elsewhere(settings, own, data, run)
             if options.doctor:
                 findings = look_at_data(settings, own, fabric)
             if options.smoke:

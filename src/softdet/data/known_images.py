@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -22,44 +23,80 @@ class KnownImages:
     """Images by the names that they had when they were handed out.
 
     Args:
-        images: name and file; of two with one name the last stays.
+        images: name and file. Several may have one name, handed out at different times.
     """
 
     def __init__(self, images: Iterable[tuple[str, Path]]) -> None:
-        self.by_name = {name: path.resolve() for name, path in images}
-        self._files = set(self.by_name.values())
+        self._paths: dict[str, list[Path]] = {}
+        for name, path in images:
+            paths = self._paths.setdefault(name, [])
+            if (resolved := path.resolve()) not in paths:
+                paths.append(resolved)
+        self._files = {path for paths in self._paths.values() for path in paths}
         self._by_last: dict[str, list[str]] = {}
-        for name in self.by_name:
+        for name in self._paths:
             self._by_last.setdefault(_key(PurePosixPath(name).name), []).append(name)
+
+    def __iter__(self) -> Iterator[str]:
+        """The names."""
+        return iter(self._paths)
 
     def find(self, path: Path) -> Path | None:
         """The known image that a corrected label's image is: by its file, else by the end of its path.
 
         Args:
-            path: of the corrected set; need not exist. A name that several known images share tells nothing.
+            path: of the corrected set; need not exist. One that does is known only by its own content, since other
+                pictures may have its name. A name that several known images share tells nothing.
         """
         if path.resolve() in self._files:
             return path.resolve()
         last = path.name
         names = self._by_last.get(_key(last)) or self._by_last.get(_key(_UPLOAD_PREFIX.sub("", last))) or []
+        if path.is_file():
+            return next((known for known in self._of(names) if known.is_file() and _is_same(known, path)), None)
         if len(names) > 1:
             whole = f"/{path.as_posix()}".lower()
             fitting = [name for name in names if whole.endswith(f"/{name}".lower())]
             # `a/1.jpg` fits where `1.jpg` does, and says more.
             names = [name for name in fitting if len(name) == max(map(len, fitting))]
-        return self.by_name[names[0]] if len(names) == 1 else None
+        return _only(self._of(names))
+
+    def named(self, name: str) -> Path:
+        """The image of a name.
+
+        Raises:
+            DataError: several pictures have it.
+        """
+        if (path := _only(self._paths[name])) is None:
+            first, *_, last = self._paths[name]
+            raise DataError(
+                f"{name} may be {first} or {last}, pictures of one name that were handed out at different times. Give "
+                "the labels with their images, as `softdet pseudo-label` writes them and tools export them, so that "
+                "each is known by its content."
+            )
+        return path
+
+    def is_shared(self, name: str) -> bool:
+        """Whether several pictures have a name."""
+        return _only(self._paths[name]) is None
+
+    def _of(self, names: Iterable[str]) -> list[Path]:
+        return [path for name in names for path in self._paths[name]]
 
 
 @contextmanager
-def with_images(corrected: Path, known: Mapping[str, Path]) -> Iterator[Path]:
+def with_images(corrected: Path, known: KnownImages) -> Iterator[Path]:
     """Give a place where labels and images lie together, as readers want them; exports often come without images.
 
     Args:
         corrected: a label file, or a folder of them.
-        known: the images by name.
+        known: the images that were handed out.
 
     Yields:
         `corrected` itself if there are images with it, else a folder that is gone afterwards.
+
+    Raises:
+        DataError: the labels name an image that may be one of several.
     """
     images = images_below(corrected if corrected.is_dir() else corrected.parent / "images")
     if corrected.is_file() and corrected.suffix.lower() in (".json", ".xml"):
@@ -86,7 +123,12 @@ def _names_in(text: str) -> set[str]:
     return set(re.findall(r"[^/\\\"<>]+\.\w+", text))
 
 
-def _stage(corrected: Path, known: Mapping[str, Path], staged: Path) -> Path:
+def _named_below(folder: Path) -> set[str]:
+    files = [file for file in files_below(folder) if file.suffix.lower() in (".json", ".xml")]
+    return set().union(*(_names_in(file.read_text(encoding="utf-8", errors="replace")) for file in files))
+
+
+def _stage(corrected: Path, known: KnownImages, staged: Path) -> Path:
     if corrected.is_file():
         staged.mkdir()
         shutil.copyfile(corrected, staged / corrected.name)
@@ -99,10 +141,13 @@ def _stage(corrected: Path, known: Mapping[str, Path], staged: Path) -> Path:
     for file, name in paired.items():
         # YOLO's labels lie beside their images, or in `labels/` for those in `images/`.
         parts = ("images" if part == "labels" else part for part in file.relative_to(staged).parts)
-        _link(known[name], staged.joinpath(*parts).with_suffix(PurePosixPath(name).suffix))
+        _link(known.named(name), staged.joinpath(*parts).with_suffix(PurePosixPath(name).suffix))
     if not paired:
-        for name, path in known.items():
-            _link(path, staged / "images" / name)
+        named = _named_below(staged)
+        for name in known:
+            # An error where it matters, and no guess where it doesn't.
+            if PurePosixPath(name).name in named or not known.is_shared(name):
+                _link(known.named(name), staged / "images" / name)
     return staged / corrected.name if corrected.is_file() else staged
 
 
@@ -120,6 +165,16 @@ def _link(path: Path, target: Path) -> None:
     except OSError:
         # Windows allows links to few people.
         place_image(path, target)
+
+
+def _only(paths: Sequence[Path]) -> Path | None:
+    """The last of paths that are all one picture's; what has moved meanwhile doesn't count."""
+    there = [path for path in paths if path.is_file()] or list(paths[-1:])
+    return there[-1] if there and all(_is_same(path, there[-1]) for path in there[:-1]) else None
+
+
+def _is_same(first: Path, second: Path) -> bool:
+    return first.samefile(second) or filecmp.cmp(first, second, shallow=False)
 
 
 def _key(name: str) -> str:

@@ -75,7 +75,9 @@ def _names(paths: Sequence[Path], folder: Path) -> Iterator[str]:
 
 
 def _name(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+    below = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
+    # Outputs are written by this name, and never outside their folder.
+    return path.name if ".." in below.parts else below.as_posix()
 
 
 def _common_folder(paths: Sequence[Path]) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 import softdet
 from softdet.data.images import MAX_UNREADABLE
 from softdet.data.writers.folders import Origin
-from softdet.deploy.shards import FoundImages, require_shards
+from softdet.deploy.shards import FoundImages, has_stamp, require_shards
 from softdet.errors import DataError, RunError
 from softdet.files import write_json
 
@@ -126,6 +126,18 @@ class JobFolder:
             raise RunError(
                 f"{self.path} can't be written ({error.strerror or error}). Choose another --out."
             ) from error
+
+    def clear_other(self, world_size: int, stamp: dict[str, Any]) -> None:
+        """Delete what an interrupted job of another kind has left, whose drawings would be taken for this one's.
+
+        Args:
+            world_size: number of processes.
+            stamp: of the first one's share, see `ShardWriter`.
+        """
+        if any(self.shards.iterdir()) and not has_stamp(self.shard(0, world_size), stamp):
+            for folder in (self.drawings, self.shards):
+                shutil.rmtree(folder, ignore_errors=True)
+            self.shards.mkdir()
 
     def leave(self) -> None:
         """Leave nothing behind where there was nothing to do."""

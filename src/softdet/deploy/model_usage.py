@@ -32,7 +32,8 @@ def describe_usage(card: DetectorCard, file: str, megabytes: float, num_paramete
             f"`{file}` ({megabytes:.1f} MB, {num_parameters / 1e6:.1f} million parameters); "
             "softdet isn't needed to run it.",
             "",
-            "1. Turn the picture upright (EXIF) and make it RGB.",
+            "1. Turn the picture upright (EXIF) and make it RGB: what is transparent on white, more than 8 bits scaled "
+            "so that the brightest value, or 256 if that is more, becomes 255.",
             f"2. {place}",
             f"3. Input `images`: (B, {rows}, {columns}, 3) uint8, B as you like. Nothing is normalised outside.",
             f"4. {_outputs(card, with_nms)}",

@@ -101,20 +101,21 @@ def open_job(
         DataError: a source is none.
     """
     detector = load_detector(weights)
-    folder, dropped = JobFolder(out), Tally()
+    lowest = detector.card.operating_threshold if threshold is None else threshold
+    job = Job(JobFolder(out), detector, weights, [], lowest, drawings, rank, world_size, Tally())
     listed: list[Picture] | SoftdetError = []
     if rank == 0:
         try:
-            folder.claim(overwrite=overwrite)
-            listed = list_pictures(sources, frames=folder.frames, every=every, dropped=dropped)
+            job.folder.claim(overwrite=overwrite)
+            listed = list_pictures(sources, frames=job.folder.frames, every=every, dropped=job.dropped)
+            job.folder.clear_other(world_size, _stamp(replace(job, pictures=listed)))
         except SoftdetError as error:
-            folder.leave()
+            job.folder.leave()
             listed = error
     listed = from_first(listed)
     if isinstance(listed, SoftdetError):
         raise listed
-    lowest = detector.card.operating_threshold if threshold is None else threshold
-    return Job(folder, detector, weights, listed, lowest, drawings, rank, world_size, dropped)
+    return replace(job, pictures=listed)
 
 
 def work(job: Job, *, device: torch.device, batch_size: int) -> Iterator[int]:

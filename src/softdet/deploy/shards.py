@@ -5,7 +5,9 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from os import SEEK_END
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,7 +29,7 @@ class ShardWriter:
 
     def __init__(self, path: Path, stamp: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        head = json.dumps(stamp).encode() + b"\n"
+        head = _head(stamp)
         self.num_rows, length = _whole_rows(path, head)
         self._file = path.open("r+b" if length else "wb")
         if length:
@@ -84,6 +86,11 @@ class FoundImages:
         return heapq.merge(*map(_rows_of, self.shards), key=lambda row: row["place"])
 
 
+def has_stamp(path: Path, stamp: dict[str, Any]) -> bool:
+    """Whether a process's file is there and of a job with this stamp."""
+    return _whole_rows(path, _head(stamp)) != (0, 0)
+
+
 def require_shards(shards: Sequence[Path]) -> None:
     """Make sure that all processes wrote where this one can read.
 
@@ -100,15 +107,31 @@ def require_shards(shards: Sequence[Path]) -> None:
 
 def append_rows(path: Path, images: Iterable[FoundImage]) -> None:
     """Add images to a file of rows without a stamp."""
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(to_row(replace(image, path=image.path.resolve()))) + "\n" for image in images)
+    with path.open("a+b") as file:
+        if file.tell():
+            # A line may have been cut when the disk was full.
+            file.seek(-1, SEEK_END)
+            if file.read() != b"\n":
+                file.write(b"\n")
+        file.writelines(
+            json.dumps(to_row(replace(image, path=image.path.resolve()))).encode() + b"\n" for image in images
+        )
 
 
 def read_rows(path: Path) -> Iterator[FoundImage]:
-    """Read what `append_rows` has added, in the same order; nothing where there is no file."""
+    """Read what `append_rows` has added, in the same order; nothing where there is no file.
+
+    A line that was cut when the disk was full is left out.
+    """
     if path.is_file():
         with path.open(encoding="utf-8") as file:
-            yield from map(from_row, map(json.loads, file))
+            for line in file:
+                with suppress(json.JSONDecodeError):
+                    yield from_row(json.loads(line))
+
+
+def _head(stamp: dict[str, Any]) -> bytes:
+    return json.dumps(stamp).encode() + b"\n"
 
 
 def _rows_of(path: Path) -> Iterator[dict[str, Any]]:

@@ -10,9 +10,6 @@ import torch
 
 from softdet.ops.distributed import sum_over_ranks, world_size
 
-# Steps between two times that the ranks ask each other.
-_CHECK_EVERY = 10
-
 
 class StopRequest:
     """Hears the first SIGTERM or Ctrl-C while it is entered, so that a run can save its state; the second one ends it.
@@ -34,12 +31,13 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def is_due(self, step: int) -> bool:
-        """Whether to stop behind a step; all ranks are told the same."""
+    def is_due(self) -> bool:
+        """Whether to stop now; all ranks are told the same, and must ask after each step.
+
+        Any later the loader processes, which have heard the signal too, may have ended.
+        """
         if world_size() == 1:
             return self._asked
-        if (step + 1) % _CHECK_EVERY:
-            return False
         return bool(sum_over_ranks(torch.tensor([int(self._asked)], device=self.device)).item())
 
     def _ask(self, number: int, frame: FrameType | None) -> None:

@@ -138,7 +138,7 @@ class Trainer:
                 self._evaluate(step, progress)
             self._keep_burn_in()
             self._look_at_pool(progress)
-            stops = stop.is_due(step)
+            stops = stop.is_due()
             if stops or self._is_due(step, self.intervals.checkpoint):
                 self.save()
             if stops:

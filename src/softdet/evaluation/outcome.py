@@ -18,14 +18,13 @@ from softdet.evaluation.inference import detections_over
 from softdet.evaluation.metrics import class_agnostic_ap, evaluate_detections
 from softdet.evaluation.run import RunFolder
 from softdet.files import whole_file, write_json
+from softdet.report.chance import has_few_images, may_be_chance
 from softdet.report.history import read_history
 from softdet.semi.health import MAX_LOSS_RATIO
 
 # Beyond these a number is named as a likely reason: in parts of the labeled density, and in AP.
 _FEW, _MANY = 1 / 3, 2.0
 _FALLEN_AP = 0.02
-# Drawn from fewer images, an interval is far too narrow: of one image it has no width at all.
-_FEW_IMAGES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +173,9 @@ def likely_reasons(
 def describe_gain(gain: Gain) -> str:
     """The difference with its interval, in percent."""
     plural = "" if gain.num_images == 1 else "s"
-    images = f"only {gain.num_images} image{plural}: too few to trust it" if _has_few_images(gain) else "images"
+    images = (
+        f"only {gain.num_images} image{plural}: too few to trust it" if has_few_images(gain.num_images) else "images"
+    )
     return (
         f"{100 * gain.difference:+.1f} mAP (95% interval {100 * gain.low:+.1f}..{100 * gain.high:+.1f}, "
         f"paired bootstrap over {images})"
@@ -193,7 +194,7 @@ def describe_outcome(outcome: Outcome) -> str:
     if outcome.winner == "supervised":
         where = f" on valid ({100 * chosen.difference:+.1f})" if on_test else ""
         return f"{line}; no gain{where}: kept the supervised model; likely reasons: {'; '.join(outcome.reasons)}"
-    if gain.low <= 0 <= gain.high or _has_few_images(gain):
+    if may_be_chance(gain.low, gain.high, gain.num_images):
         line += ", which may be chance"
     return line + (f"; Soft Teacher was chosen on valid ({100 * chosen.difference:+.1f})" if on_test else "")
 
@@ -220,10 +221,6 @@ def describe_run(metrics: Path, burn_in: int | None, test_ap: float | None = Non
     else:
         line = f"Soft Teacher ({num_steps} steps) {100 * last:.1f}"
     return line + on_test
-
-
-def _has_few_images(gain: Gain) -> bool:
-    return gain.num_images is not None and gain.num_images < _FEW_IMAGES
 
 
 def _reported(outcome: Outcome) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from softdet.report.chance import has_few_images
 from softdet.report.facts import TIDE_WORDS, RunFacts
 from softdet.report.history import is_rising
 
@@ -129,6 +130,12 @@ def _about_the_gain(facts: RunFacts) -> Iterator[Advice]:
                 needed = math.ceil(images * ((high - low) / 2 / abs(difference)) ** 2 / 10) * 10
                 text += f" A difference of this size needs about {needed:,} validation images; there are {images:,}."
             yield Advice("worth", text)
+        elif has_few_images(gain.get("num_images")):
+            yield Advice(
+                "worth",
+                f"The gain on {name} is drawn from {_counted(gain['num_images'], 'image')}, too few to trust its "
+                "interval: label more of them.",
+            )
     for reason in facts.outcome.get("reasons") or []:
         if str(reason).startswith("the interval includes 0"):
             continue  # said above, with how many images it takes

@@ -42,13 +42,16 @@ def plot_losses(history: History) -> Plot | None:
         return finished(made, "losses", "Losses", alt, "Faint: as logged. Bold: running averages.")
 
 
-def plot_ap(history: History, control: History | None, result_step: int | None) -> Plot | None:
+def plot_ap(
+    history: History, control: History | None, result_step: int | None, *, is_control: bool = False
+) -> Plot | None:
     """Validation AP of the teacher, the student and the control, in percent; None before the first evaluation.
 
     Args:
         history: of the run.
         control: of its supervised control.
         result_step: the step whose weights are the result, to mark.
+        is_control: whether that is a step of the control.
     """
     own = "teacher" if history.unlabeled_from is not None else "averaged weights"
     curves = [
@@ -63,15 +66,16 @@ def plot_ap(history: History, control: History | None, result_step: int | None) 
             if values:
                 steps, heights = _points({step: 100 * value for step, value in values.items()})
                 axes.plot(steps, heights, color=colour, linestyle=dash, marker=marker, markersize=4, label=label)
-        if result_step in curves[0][1]:
-            height = 100 * curves[0][1][result_step]
+        winner, of_winner, colour, *_ = curves[2 if is_control else 0]
+        if result_step in of_winner:
+            height = 100 * of_winner[result_step]
             axes.plot(
                 [result_step],
                 [height],
                 "o",
                 markersize=11,
                 color="none",
-                markeredgecolor=BLUE,
+                markeredgecolor=colour,
                 label="result",
                 clip_on=False,
             )
@@ -87,6 +91,8 @@ def plot_ap(history: History, control: History | None, result_step: int | None) 
             if values
         )
         told = f"{told[:1].upper()}{told[1:]}."
+        if result_step in of_winner:
+            told += f" The result: {winner}, step {result_step}."
         return finished(made, "ap", "Validation mAP", f"Validation mAP over the steps. {told}", told)
 
 

@@ -11,6 +11,7 @@ from markupsafe import Markup
 import softdet
 from softdet.errors import DataError
 from softdet.report.advice import advise
+from softdet.report.chance import may_be_chance
 from softdet.report.facts import Box, Judged, RunFacts
 from softdet.report.looks import Look
 from softdet.report.style import Plot, inline, share
@@ -71,7 +72,8 @@ def _headline(facts: RunFacts) -> str:
         won = 100 * gain["difference"]
         if gain["winner"] == "supervised":
             return "No gain from the unlabeled images: the supervised model was kept"
-        chance = ", which may be chance" if gain["low"] <= 0 <= gain["high"] else ""
+        is_chance = may_be_chance(gain["low"], gain["high"], gain.get("num_images"))
+        chance = ", which may be chance" if is_chance else ""
         return f"The unlabeled images brought {won:+.1f} mAP{chance}"
     curve = facts.history.of("valid_AP")
     if not facts.history.columns:

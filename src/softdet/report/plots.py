@@ -27,8 +27,9 @@ def draw_plots(facts: RunFacts) -> list[Plot]:
     arms = facts.arms_by_class()
     if arms:
         scored = [(name, after, number) for name, (_, after, number) in arms.items()]
+    control_won = (facts.outcome or {}).get("winner") == "supervised"
     drawn = [
-        plot_ap(facts.history, facts.control, facts.step),
+        plot_ap(facts.history, facts.control, facts.step, is_control=control_won),
         plot_losses(facts.history),
         plot_health(facts.history, density),
         plot_class_ap(scored, {name: before for name, (before, _, _) in arms.items()}),

@@ -45,7 +45,8 @@ def unsupervised_class_loss(output: DenseOutput, lesson: Lesson, targets: ClassT
     logits, weights = output.logits[guessed].float(), lesson.weights[guessed]
     if targets == "soft":
         assert lesson.beliefs is not None, "the labeler was asked for them"
-        losses = quality_focal_loss(logits, lesson.beliefs[guessed].sigmoid())
+        # Where a patch hides the box the teacher's scores are of what is no longer to be seen.
+        losses = quality_focal_loss(logits, lesson.beliefs[guessed].sigmoid()) * lesson.known[guessed]
     else:
         losses = object_loss(logits)
     return classification_loss(output, rest, lesson.weights) + (losses * weights).sum()

@@ -103,7 +103,8 @@ class ScoreThresholds:
         self.num_images = torch.cat([self.num_images, torch.tensor([num_images])])
         step = torch.full((len(rows), 1), float(len(self.num_images) - 1))
         self.rows = torch.cat([self.rows, torch.cat([step, rows.detach().to("cpu", torch.float32)], 1)])
-        forgotten = int((self.num_images.flip(0).cumsum(0) > _IMAGES).sum())
+        # The newest step stays, however many images it has.
+        forgotten = int((self.num_images.flip(0).cumsum(0)[1:] > _IMAGES).sum())
         self.num_images = self.num_images[forgotten:]
         self.rows = self.rows[self.rows[:, 0] >= forgotten] - torch.tensor([forgotten, 0, 0])
         self.value = torch.tensor([self._matching(label) for label in range(len(self.density))])

@@ -169,6 +169,13 @@ def test_an_image_is_linked_where_it_can_be_and_can_be_left_out(found: list[Foun
     assert [path.name for path in (tmp_path / "alone").iterdir()] == ["labels.json"]
 
 
+def test_an_image_that_is_there_already_stays(found: list[FoundImage], tmp_path: Path) -> None:
+    image = found[0].path
+    for target in (image, image.parent / ".." / image.parent.name / image.name):
+        place_image(image, target)
+        assert image.is_file()
+
+
 def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.png can't be copied"):
         place_image(tmp_path / "gone.png", tmp_path / "out" / "gone.png")

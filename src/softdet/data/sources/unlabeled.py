@@ -51,7 +51,7 @@ def read_unlabeled(source: str | Path, frames: Path, every: int, dropped: Tally)
             is_pattern = glob.has_magic(str(source))
             found = "no file matches" if is_pattern else "there is no file or folder"
             raise DataError(f"{found} {source}, seen from {Path.cwd()}. Is the path right?")
-        files = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
+        files = [_inward(file) for file in files if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
         base = Path()
     # What an earlier call wrote is no source; where the source itself lies in that folder, only its frames are not.
     own = frames.absolute().parent
@@ -68,6 +68,11 @@ def read_unlabeled(source: str | Path, frames: Path, every: int, dropped: Tally)
             f"{source}: no image and no video in it (looked for {', '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))})"
         )
     return images
+
+
+def _inward(path: Path) -> Path:
+    """The path without `..`, which would lead out of the folder that outputs are written to by its name."""
+    return path.resolve() if ".." in path.parts else path
 
 
 def _frame_folder(video: Path, base: Path) -> Path:
@@ -94,7 +99,7 @@ def _listed(file: Path, dropped: Tally) -> list[Path]:
         if found is None:
             dropped.add("listed images that aren't there", line)
         else:
-            images.append(found)
+            images.append(_inward(found))
     if not images:
         num_lines = sum(dropped.counts.values())
         raise DataError(

@@ -124,6 +124,8 @@ def write_set(
 def place_image(source: Path, target: Path) -> None:
     """Put an image at a second place: a hard link, or a copy where there can be none."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    if source.exists() and target.exists() and target.samefile(source):
+        return
     target.unlink(missing_ok=True)
     try:
         os.link(source.resolve(), target)
