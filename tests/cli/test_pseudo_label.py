@@ -196,6 +196,27 @@ def test_images_to_evaluate_on_do_not_join(
     assert len(load_labeled(tmp_path / "merged" / "train.json")) == 9
 
 
+def test_roboflows_versions_are_known_by_their_names(
+    run: RunFolder, squares: Path, tmp_path: Path, softdet: Command, capsys: Output
+) -> None:
+    pool = sorted((squares / "unlabeled").iterdir())[:2]
+    evaluated = load_labeled(squares / "valid.json").images[0].path
+    for number, image in enumerate([*pool, evaluated]):
+        name = f"{image.stem}_{image.suffix[1:]}.rf.0{number}.jpg"
+        (tmp_path / "back").mkdir(exist_ok=True)
+        with Image.open(image) as picture:
+            picture.convert("RGB").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "back" / name)
+        (tmp_path / "back" / name).with_suffix(".txt").write_text("0 .5 .5 .2 .2\n")
+    (tmp_path / "back" / "gone.txt").write_text("0 .5 .5 .2 .2\n")
+    assert softdet("merge", run.path, tmp_path / "back", "--out", tmp_path / "merged") == 0
+    said = capsys.readouterr().out
+    assert "left out: 1 images that the run is evaluated on" in said
+    assert "gone.txt" in said
+    assert len(load_labeled(tmp_path / "merged" / "train.json")) == 10
+    left = {record.path.name for record in load_unlabeled(tmp_path / "merged" / "unlabeled.json").images}
+    assert not left & {image.name for image in pool}
+
+
 def test_a_class_that_the_run_does_not_know_is_named(
     label: Callable[..., Path], run: RunFolder, tmp_path: Path, softdet: Command, capsys: Output
 ) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labeled_sets import random_content, write_coco, write_yolo
+from labeled_sets import random_content, write_coco, write_voc, write_yolo
 
 from softdet.doctor.examine import examine
 from softdet.doctor.reading import open_labeled, open_unlabeled
@@ -172,3 +172,17 @@ def test_validation_images_without_names_have_the_labeled_ones(tmp_path: Path) -
     (valid / "data.yaml").unlink()
     codes = {finding.code for finding in examine(labeled, valid=valid, quick=True).findings}
     assert not codes & {"classes-differ", "class-not-in-valid"}
+
+
+def test_ids_that_a_format_has_none_of_cannot_differ(tmp_path: Path) -> None:
+    sources = {}
+    for name, without in (("labeled", None), ("valid", "bird")):
+        made = random_content(5, 12, whole=True)
+        if without:
+            number = next(each["id"] for each in made["categories"] if each["name"] == without)
+            made["annotations"] = [each for each in made["annotations"] if each["category_id"] != number]
+        for image in made["images"]:
+            image["file_name"] = f"{name}_{image['file_name']}"
+        sources[name] = write_voc(made, tmp_path / name)
+    codes = {finding.code for finding in examine(sources["labeled"], valid=sources["valid"]).findings}
+    assert "class-order-differs" not in codes

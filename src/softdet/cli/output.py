@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,21 @@ console = Console(highlight=False)
 def say(text: str) -> None:
     """Print a text as it is: brackets are no markup, and a long line isn't broken where a log has 80 columns."""
     console.print(text, markup=False, soft_wrap=True)
+
+
+def say_lines(title: str, lines: Sequence[str]) -> None:
+    """Print lines below a title, if there are any."""
+    if lines:
+        say("\n  ".join([title, *lines]))
+
+
+def counted(rows: Iterable[tuple[str, int, tuple[str, ...]]]) -> list[str]:
+    """A line for each row of a tally: what, how often, and where first."""
+    lines = []
+    for what, count, places in rows:
+        more = f" and {count - len(places):,} more" if count > len(places) else ""
+        lines.append(f"{what}: {count:,} ({', '.join(places)}{more})")
+    return lines
 
 
 def require_ending(option: str, path: Path | None, *endings: str) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from softdet.cli.output import console, counted, say, say_lines
 from softdet.data.coco_release import MMDETECTION_STEM, TRAIN_FILE, prepare_coco
 from softdet.data.index_writing import Written
 from softdet.data.prepare import Prepared, prepare
@@ -22,7 +22,6 @@ from softdet.errors import ConfigError
 from softdet.report.tables import files_table
 
 prepare_app = typer.Typer(help="Write the lists of images that training reads.")
-console = Console(highlight=False)
 
 _MOST_CLASSES = 40
 
@@ -88,16 +87,16 @@ def prepare_command(
         overwrite=overwrite,
     )
     print_prepared(prepared)
-    _say(f"\nwritten to {out}; next:\n  {_next_command(prepared)}")
+    say(f"\nwritten to {out}; next:\n  {_next_command(prepared)}")
 
 
 def print_prepared(prepared: Prepared) -> None:
     """Print what was found, written and left out."""
-    _say(f"found: {prepared.found}")
+    say(f"found: {prepared.found}")
     console.print(_lists_table(prepared.summaries))
     console.print(_classes_table(prepared))
-    _print_lines("left out:", _counted(prepared.dropped))
-    _print_lines("to know:", [*_counted(prepared.noted), *prepared.notes])
+    say_lines("left out:", counted(prepared.dropped))
+    say_lines("to know:", [*counted(prepared.noted), *prepared.notes])
 
 
 def _lists_table(summaries: Iterable[Summary]) -> Table:
@@ -133,30 +132,12 @@ def _classes_table(prepared: Prepared) -> Table:
     return table
 
 
-def _counted(rows: Iterable[tuple[str, int, tuple[str, ...]]]) -> list[str]:
-    lines = []
-    for what, count, places in rows:
-        more = f" and {count - len(places):,} more" if count > len(places) else ""
-        lines.append(f"{what}: {count:,} ({', '.join(places)}{more})")
-    return lines
-
-
-def _print_lines(title: str, lines: Iterable[str]) -> None:
-    lines = list(lines)
-    if lines:
-        _say("\n  ".join([title, *lines]))
-
-
 def _next_command(prepared: Prepared) -> str:
     words = ["softdet", "train", "--labeled", str(prepared.train), "--valid", str(prepared.valid)]
     words += [] if prepared.unlabeled else ["--supervised"]
     for option, path in (("--test", prepared.test), ("--unlabeled", prepared.unlabeled)):
         words += [option, str(path)] if path else []
     return shlex.join(words)
-
-
-def _say(text: str) -> None:
-    console.print(text, markup=False, soft_wrap=True)
 
 
 @prepare_app.command("coco")

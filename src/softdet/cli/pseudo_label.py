@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from softdet.builders.settings import config_of
-from softdet.cli.output import say
+from softdet.cli.output import counted, say, say_lines
 from softdet.cli.predict import (
     BatchSize,
     Cpu,
@@ -36,6 +36,7 @@ from softdet.data.merging import Corrected, corrected_images, joined, left_unlab
 from softdet.data.sources.overlap import unseen
 from softdet.data.sources.parts import Tally
 from softdet.data.sources.reading import read_labeled
+from softdet.data.sources.versions import original_key, plain_key
 from softdet.data.writers.folders import SET_FORMATS, SetFormat, write_set
 from softdet.data.writers.label_studio import LOCAL_FILES
 from softdet.deploy.prediction import open_job
@@ -131,6 +132,8 @@ def merge(
     with with_images(corrected, known) as place:
         labeled = read_labeled(place, class_names)
         back = corrected_images(labeled, known, found, class_names)
+    say_lines("left out:", counted(labeled.dropped.rows()))
+    say_lines("to know:", counted(labeled.noted.rows()))
     back, held_out = _without_evaluated(back, settings, class_names)
     untouched = [each for each in back if each.is_untouched]
     if changed_only:
@@ -160,12 +163,13 @@ def _names_of(unlabeled: Index | None) -> Iterable[tuple[str, Path]]:
 def _without_evaluated(
     back: list[Corrected], settings: Config, class_names: tuple[str, ...]
 ) -> tuple[list[Corrected], int]:
-    """Leave out the images that the run is evaluated on, and copies of them."""
+    """Leave out the images that the run is evaluated on, copies of them, and Roboflow's versions."""
     lists = [path for path in (settings.data.valid, settings.data.test) if path]
     evaluated = [load_labeled(path, class_names, settings.data.root) for path in lists]
     files = [record.path for index in evaluated for record in index.images if record.path.is_file()]
     allowed = set(unseen([each.path for each in back], files, Tally()))
-    kept = [each for each in back if each.path in allowed]
+    originals = {plain_key(file) for file in files}
+    kept = [each for each in back if each.path in allowed and original_key(each.path) not in originals]
     return kept, len(back) - len(kept)
 
 

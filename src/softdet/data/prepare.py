@@ -18,6 +18,7 @@ from softdet.data.sources.reading import Labeled, read_labeled
 from softdet.data.sources.splitting import grouped, joined, stratified
 from softdet.data.sources.summary import Summary, summarise
 from softdet.data.sources.unlabeled import read_unlabeled
+from softdet.data.sources.versions import version_keys
 from softdet.data.sources.writing import write_lists
 from softdet.errors import DataError
 
@@ -127,6 +128,8 @@ def prepare(
         files = read_unlabeled(unlabeled, out / "frames", every, dropped)
         lists["unlabeled"] = _unlabeled_content(unlabeled, files, known, dropped)
     read = {file.resolve() for source in sources for file in source.recognised.files.values()}
+    if unlabeled is not None and Path(unlabeled).is_file():
+        read.add(Path(unlabeled).resolve())
     paths = write_lists(lists, out, copy=copy, overwrite=overwrite, never=read)
     return Prepared(
         paths["train"],
@@ -179,6 +182,7 @@ def _with_missing_splits(
     # A copy on the other side would be learned by heart.
     key_of = content_keys(files)
     groups = joined(groups, [key_of(file) for file in files])
+    groups = joined(groups, version_keys(files))
     if max(groups, default=-1) < len(sides):
         raise DataError(
             f"{len(images)} labeled images in {max(groups, default=-1) + 1} groups can't be shared out over train and "

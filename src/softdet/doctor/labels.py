@@ -137,7 +137,7 @@ def _ids_differ(training: Labels, pool: Pool, labels: Labels) -> list[Finding]:
     crossed = [
         Place(f"id {number}", f"{training.names[number]} in labeled, {name} in {pool.name}")
         for number, name in labels.names.items()
-        if number in training.names and training.names[number] != name
+        if training.has_ids and labels.has_ids and training.names.get(number, name) != name
     ]
     return found(
         "warning",

@@ -42,6 +42,7 @@ class Labels:
         corners: (N, 4) float64 xyxy in pixels of the picture; NaN where the source states no four numbers.
         where: of each box, in words: which annotation, or file and line.
         is_ignored: (N,) bool, crowds and regions marked `ignore`, which aren't judged as objects.
+        has_ids: whether the source states the ids; else they are made here, of its names.
     """
 
     names: dict[CategoryId, str]
@@ -50,6 +51,7 @@ class Labels:
     corners: NDArray[np.float64]
     where: Sequence[str]
     is_ignored: NDArray[np.bool_]
+    has_ids: bool = True
 
     def class_of(self, box: int) -> str:
         """The name of a box's class."""

@@ -56,7 +56,8 @@ def open_labeled(
         return [opened[split][0] for split in wanted], [each for split in wanted for each in opened[split][1]]
     dropped, noted = Tally(), Tally()
     parts, _ = less_unlabeled(read_parts(recognised, class_names, dropped, noted), unlabeled)
-    pools = [_pool_of(parts[split], _part_of(split, name), path) for split in _wanted(parts, name)]
+    has_ids = recognised.format not in ("Pascal VOC", "CVAT")
+    pools = [_pool_of(parts[split], _part_of(split, name), path, has_ids) for split in _wanted(parts, name)]
     findings = _told("warning", f"{name}-left-out", name, dropped) + _told("note", f"{name}-noted", name, noted)
     return pools, findings
 
@@ -241,7 +242,7 @@ def _doubled(entries: list[dict[str, Any]], what: str, name: str) -> list[Findin
     )
 
 
-def _pool_of(part: Part, name: PoolName, source: Path) -> Pool:
+def _pool_of(part: Part, name: PoolName, source: Path, has_ids: bool) -> Pool:
     """What another format's reader found; parts of an image become pixels of its file."""
     sizes = header_sizes([entry.path for entry in part.entries])
     pictures = tuple(Picture(_below(entry.path, source), entry.path, entry.size) for entry in part.entries)
@@ -256,6 +257,7 @@ def _pool_of(part: Part, name: PoolName, source: Path) -> Pool:
         corners * np.tile(factors.reshape(-1, 2), 2)[picture],
         [box.where for _, box in boxes],
         np.array([is_ignored(box.more) for _, box in boxes], np.bool_),
+        has_ids,
     )
     return Pool(name, str(source), pictures, labels)
 

@@ -38,7 +38,9 @@ def test_label_files_of_one_name_have_the_image_in_the_folder_like_theirs(
     sides = ("train", "val")
     for side in sides:
         files(tmp_path, f"{labels.format(side)}/0.xml", f"{images.format(side)}/0.png")
-    found = ImageFinder(tmp_path, []).find_of([tmp_path / labels.format(side) / "0.xml" for side in sides])
+    found = ImageFinder(tmp_path, []).find_of(
+        [tmp_path / labels.format(side) / "0.xml" for side in sides], ["" for _ in sides]
+    )
     assert found == [tmp_path / images.format(side) / "0.png" for side in sides]
 
 
@@ -48,7 +50,7 @@ def test_a_picture_that_was_left_behind_isnt_replaced_by_anothers(tmp_path: Path
     assert finder.find(["cam1/0.jpg", "cam2/0.jpg"], tmp_path / "all.json") == [None, tmp_path / "cam2/0.jpg"]
     moved = ImageFinder(tmp_path, [])
     assert moved.find(["old/cam1/0.jpg", "old/cam2/0.jpg"], tmp_path / "all.json") == [None, tmp_path / "cam2/0.jpg"]
-    assert moved.find_of([tmp_path / f"labels/cam{number}/0.xml" for number in (1, 2)]) == [
+    assert moved.find_of([tmp_path / f"labels/cam{number}/0.xml" for number in (1, 2)], ["", ""]) == [
         None,
         tmp_path / "cam2/0.jpg",
     ]
@@ -80,7 +82,7 @@ def test_what_may_be_either_of_two_pictures_is_an_error_unless_they_are_copies(t
 
 def test_masks_beside_pictures_arent_pictures(tmp_path: Path) -> None:
     files(tmp_path, "A_Masks/0.png", "Annotations/0.xml", "JPEGImages/0.jpg", "SegmentationClass/0.png")
-    found = ImageFinder(tmp_path, []).find_of([tmp_path / "Annotations/0.xml"])
+    found = ImageFinder(tmp_path, []).find_of([tmp_path / "Annotations/0.xml"], [""])
     assert found == [tmp_path / "JPEGImages/0.jpg"]
 
 
@@ -119,3 +121,15 @@ def test_a_folder_of_the_lists_name_goes_before_images_of_other_pictures(tmp_pat
         records = load_unlabeled(path).images
         assert {record.path.resolve().parent.name for record in records} == {folder}
         assert len(records) == number
+
+
+def test_of_pictures_that_differ_in_their_endings_the_stated_one_is_meant(tmp_path: Path) -> None:
+    files(tmp_path, "0.jpg", "0.png", "0.xml", "frames/7.PNG")
+    finder = ImageFinder(tmp_path, [])
+    assert finder.find_of([tmp_path / "0.xml"], ["old\\way/0.png".replace("\\", "/")]) == [tmp_path / "0.png"]
+    with pytest.raises(DataError, match=r"0\.xml may be .*0\.jpg or .*0\.png"):
+        finder.find_of([tmp_path / "0.xml"], ["renamed.png"])
+    # A name without an ending, as CVAT writes of a video's frames.
+    assert finder.find(["7"], tmp_path / "annotations.xml") == [tmp_path / "frames" / "7.PNG"]
+    with pytest.raises(DataError, match="nothing says which"):
+        finder.find(["0"], tmp_path / "annotations.xml")

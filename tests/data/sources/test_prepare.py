@@ -158,6 +158,72 @@ def test_an_image_of_the_unlabeled_folder_without_a_label_file_is_no_background(
     assert files(made.unlabeled) == {"6.png", "7.png"}
 
 
+@pytest.mark.parametrize("source", ["{root}/images/*.png", "{root}/list.txt", "{root}/list.json"])
+def test_that_holds_however_the_unlabeled_images_are_named(source: str, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    names = [f"images/{number}.png" for number in range(8)]
+    for number, name in enumerate(names):
+        write_picture(root / name, (100, 80 + number))
+        if number < 6:
+            write_text(root / "labels" / f"{number}.txt", "0 0.5 0.5 0.2 0.2\n")
+    write_text(root / "list.txt", "\n".join(names))
+    images = [
+        {"id": number, "file_name": name, "width": 100, "height": 80 + number} for number, name in enumerate(names)
+    ]
+    write_text(root / "list.json", json.dumps({"images": images}))
+    made = prepare(root / "images", source.format(root=root), out=tmp_path / "lists")
+    assert len(content(made.train)["images"]) + len(content(made.valid)["images"]) == 6
+    assert files(made.unlabeled) == {"6.png", "7.png"}
+
+
+def test_a_pattern_finds_images_below_the_folder_that_lists_go_to(tmp_path: Path) -> None:
+    source = write_coco(random_content(1, 8, whole=True), tmp_path / "set")
+    for number in range(2):
+        write_picture(tmp_path / "my" / "pool" / f"{number}.png", (30, 20))
+    made = prepare(source, str(tmp_path / "my" / "pool" / "*.png"), out=tmp_path / "my")
+    assert files(made.unlabeled) == {"0.png", "1.png"}
+
+
+def test_versions_of_one_picture_stay_on_one_side(tmp_path: Path) -> None:
+    original = random_content(0, 24, whole=True)
+    source = write_coco(original, tmp_path)
+    for number, image in enumerate(original["images"]):
+        name = f"photo-{number // 3}_jpg.rf.{number:x}abc.png" if number % 3 else f"photo {number // 3}.jpg"
+        (tmp_path / "images" / image["file_name"]).rename(tmp_path / "images" / name)
+        image["file_name"] = name
+    source.write_text(json.dumps(original))
+    done = prepare(source, None, out=tmp_path / "out", valid_share=0.3)
+    photos = [
+        {name.replace(" ", "-").partition("_")[0].removesuffix(".jpg") for name in files(path)}
+        for path in (done.train, done.valid)
+    ]
+    assert not photos[0] & photos[1]
+    assert len(photos[0] | photos[1]) == 8
+
+
+def test_copies_of_another_set_replace_those_of_the_same_length(tmp_path: Path) -> None:
+    for name, colour in (("a", 10), ("b", 200)):
+        source = write_coco(random_content(2, 6, whole=True), tmp_path / name)
+        for image in content(source)["images"]:
+            picture = tmp_path / name / "images" / image["file_name"]
+            picture.unlink()
+            write_picture(picture, (image["width"], image["height"]), colour, format="BMP")
+        done = prepare(source, None, out=tmp_path / "out", copy=True, overwrite=True)
+    for record in load_unlabeled(done.train).images:
+        assert record.path.read_bytes() == (tmp_path / "b" / "images" / record.path.name).read_bytes()
+
+
+def test_the_list_of_unlabeled_images_that_was_read_is_not_overwritten(tmp_path: Path) -> None:
+    source = write_coco(random_content(1, 8, whole=True), tmp_path / "set")
+    for number in range(3):
+        write_picture(tmp_path / "pool" / f"{number}.png", (30, 20))
+    own = {"images": [{"id": 7, "file_name": "../pool/0.png", "width": 30, "height": 20}], "info": "mine"}
+    listed = write_text(tmp_path / "out" / "unlabeled.json", json.dumps(own))
+    with pytest.raises(DataError, match=r"unlabeled\.json is already there"):
+        prepare(source, listed, out=tmp_path / "out", overwrite=True)
+    assert "mine" in listed.read_text()
+
+
 def test_a_yaml_whose_validation_images_are_its_training_images(tmp_path: Path) -> None:
     source = write_yolo(random_content(0, 12), tmp_path)
     write_text(source / "data.yaml", "train: train/images\nval: train/images\nnames: [cat, dog, bird]\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labeled_sets import boxes_of, write_picture, write_text
+from labeled_sets import boxes_of, random_content, write_picture, write_text, write_voc
 
 from softdet.data.sources.parts import Tally
 from softdet.data.sources.reading import Labeled, read_labeled
@@ -196,6 +196,35 @@ def test_bad_cvat_files(text: str, said: str, tmp_path: Path) -> None:
     write_text(file, text)
     with pytest.raises(DataError, match=said):
         read_labeled(file)
+
+
+@pytest.mark.parametrize(("train", "valid"), [("Train", "Validation"), ("train", "validation"), ("trainval", "test")])
+def test_vocs_lists_may_be_called_as_the_subsets_of_other_tools(tmp_path: Path, train: str, valid: str) -> None:
+    root = write_voc(random_content(0, 6, whole=True), tmp_path)
+    main = root / "ImageSets" / "Main"
+    (main / "train.txt").rename(main / f"{train}.txt")
+    (main / "val.txt").rename(main / f"{valid}.txt")
+    parts = read_labeled(root).parts
+    assert {split: len(part["images"]) for split, part in parts.items()} == {
+        "train": 3,
+        "test" if valid == "test" else "valid": 3,
+    }
+
+
+def test_a_cvat_project_has_a_folder_for_each_subset_and_frames_without_endings(tmp_path: Path) -> None:
+    box = '<box label="cat" xtl="5" ytl="5" xbr="20" ybr="20"/>'
+    images = ""
+    for subset, height in (("Train", 50), ("Validation", 60)):
+        for number in range(2):
+            write_picture(tmp_path / "images" / subset / f"frame_{number}.PNG", (60, height), number)
+            size = f'width="60" height="{height}"'
+            images += f'<image id="{number}" name="frame_{number}" subset="{subset}" {size}>{box}</image>'
+    labels = "<meta><job><labels><label><name>cat</name></label></labels></job></meta>"
+    file = write_text(tmp_path / "annotations.xml", f"<annotations>{labels}{images}</annotations>")
+    parts = read_labeled(file).parts
+    for split, subset in (("train", "Train"), ("valid", "Validation")):
+        paths = [Path(image["file_name"]) for image in parts[split]["images"]]
+        assert [(path.parent.name, path.name) for path in paths] == [(subset, f"frame_{n}.PNG") for n in range(2)]
 
 
 @pytest.mark.parametrize("way", ["my shot {}", "cam1/{}", "{} 1"])

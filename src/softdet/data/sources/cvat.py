@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 from softdet.data.sources.finding import ImageFinder
@@ -43,7 +43,8 @@ def read_cvat(path: Path, dropped: Tally, noted: Tally) -> dict[Split, Part]:
     numbers = {name: number for number, name in enumerate(names, 1)}
     finder = ImageFinder(path.parent, [path.parent, path.parent / "images"])
     parts: dict[Split, Part] = {}
-    found = finder.find([image.get("name", "") for image in images], path)
+    # A project's export has a folder for each subset, and the same names in several.
+    found = finder.find([str(PurePosixPath(image.get("subset", ""), image.get("name", ""))) for image in images], path)
     for image, file in zip(images, found, strict=True):
         entry = _entry(image, numbers, file, path, dropped)
         if not entry.boxes:

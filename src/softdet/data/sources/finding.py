@@ -71,8 +71,12 @@ class ImageFinder:
         """
         return _one_each([self._claim(PurePosixPath(name.replace("\\", "/")), near) for name in names])
 
-    def find_of(self, files: Sequence[Path]) -> list[Path | None]:
+    def find_of(self, files: Sequence[Path], stated: Sequence[str]) -> list[Path | None]:
         """The image of each label file below the root: of its name but for the ending, in the folder most like its own.
+
+        Args:
+            files: the label files.
+            stated: the image's name that each states, which tells `a.png` from `a.jpg` beside it; may be empty.
 
         Raises:
             DataError: as `find`.
@@ -80,8 +84,8 @@ class ImageFinder:
         below = [PurePosixPath(file.relative_to(self.root).as_posix()) for file in files]
         return _one_each(
             [
-                _nearest(self._by_stem.get(_composed(file.stem), []), own, file)
-                for file, own in zip(files, below, strict=True)
+                _nearest(self._by_stem.get(_composed(file.stem), []), own, file, PurePosixPath(name).name)
+                for file, own, name in zip(files, below, stated, strict=True)
             ]
         )
 
@@ -102,6 +106,9 @@ class ImageFinder:
         for folder in self.folders:
             if (folder / wanted).is_file():
                 return _Claim(folder / wanted, _AT_ITS_PLACE)
+        if wanted.suffix.lower() not in IMAGE_SUFFIXES:
+            # CVAT names the frames of a video without an ending.
+            return _nearest(self._by_stem.get(_composed(wanted.name), []), wanted, near, wanted.name)
         return _nearest(self._by_name.get(_composed(wanted.name), []), wanted, near)
 
 
@@ -117,7 +124,9 @@ def _grouped(pairs: Iterator[tuple[str, Path]]) -> dict[str, list[Path]]:
     return groups
 
 
-def _nearest(images: list[Path], wanted: PurePosixPath, near: Path) -> _Claim | None:
+def _nearest(images: list[Path], wanted: PurePosixPath, near: Path, stated: str | None = None) -> _Claim | None:
+    """The image closest to where it should be; of those that differ in their endings alone the one that is stated."""
+
     def closeness(image: Path) -> tuple[int, ...]:
         pairs = zip(reversed(image.parts[:-1]), reversed(wanted.parts[:-1]), strict=False)
         same = len(list(takewhile(lambda pair: _composed(pair[0]) == _composed(pair[1]), pairs)))
@@ -127,9 +136,10 @@ def _nearest(images: list[Path], wanted: PurePosixPath, near: Path) -> _Claim | 
     if not images:
         return None
     best = max(map(closeness, images))
-    first, *others = [image for image in images if closeness(image) == best]
+    closest = [image for image in images if closeness(image) == best]
+    first, *others = [image for image in closest if image.name == stated] or closest
     for other in others:
-        if other.name == first.name and not cmp(first, other, shallow=False):
+        if (other.name == first.name or stated is not None) and not cmp(first, other, shallow=False):
             raise DataError(
                 f"{near}: {wanted} may be {first} or {other}, and nothing says which. State the folder with the name, "
                 "or keep one of the two below the folder that is read."

@@ -13,6 +13,7 @@ from softdet.data.sources.coco import read_coco
 from softdet.data.sources.cvat import read_cvat
 from softdet.data.sources.parts import Entry, Part, Split, Tally
 from softdet.data.sources.recognise import Recognised, recognise
+from softdet.data.sources.unlabeled import pictures_of
 from softdet.data.sources.voc import read_voc
 from softdet.data.sources.yolo import read_yolo_folder, read_yolo_yaml
 from softdet.errors import DataError
@@ -48,7 +49,7 @@ def read_labeled(
     Args:
         path: a label file, or a folder with labels and images.
         class_names: the names by number, where the set itself has none.
-        unlabeled: the folder of the unlabeled images: one of these without a label file is no background, and left out.
+        unlabeled: where the unlabeled images are: one of these without a label file is no background, and left out.
 
     Returns:
         The set. Law: each image of it can be opened, has the size that it states, and its boxes lie in it.
@@ -62,9 +63,15 @@ def read_labeled(
     found = _without_unlabeled(found, path, noted, unlabeled)
     numbers = count(1)
     parts = {split: assemble(part, numbers, dropped, noted) for split, part in found.items() if part.entries}
+    reasons = "; ".join(f"{number} {what} ({places[0]})" for what, number, places in dropped.rows())
     if not any(part["images"] for part in parts.values()):
-        reasons = "; ".join(f"{number} {what} ({places[0]})" for what, number, places in dropped.rows())
         raise DataError(f"{path} ({recognised.format}): no image of it can be used. {reasons or 'It lists none.'}")
+    for split, part in parts.items():
+        if not part["images"]:
+            raise DataError(
+                f"{path} ({recognised.format}): no image of its {split} split can be used. {reasons}. Put the images "
+                "where the others are, or take that split out of the set."
+            )
     _check_cut(parts, path, noted)
     return Labeled(recognised, parts, dropped, noted)
 
@@ -94,11 +101,12 @@ def _without_unlabeled(
 
 
 def less_unlabeled(parts: dict[Split, Part], unlabeled: str | Path | None) -> tuple[dict[Split, Part], list[Entry]]:
-    """The parts less the images without a label file that lie in the folder of the unlabeled ones, and these images."""
-    pool = Path(unlabeled).resolve() if unlabeled is not None and Path(unlabeled).is_dir() else None
+    """The parts less the images without a label file that are among the unlabeled ones, and these images."""
+    bare = {e.path: e.path.resolve() for part in parts.values() for e in part.entries if not e.is_labeled}
+    pool = pictures_of(unlabeled) if bare and unlabeled is not None else set()
 
     def is_of_pool(entry: Entry) -> bool:
-        return pool is not None and not entry.is_labeled and entry.path.resolve().is_relative_to(pool)
+        return entry.path in bare and bare[entry.path] in pool
 
     left = {
         split: replace(part, entries=[e for e in part.entries if not is_of_pool(e)]) for split, part in parts.items()

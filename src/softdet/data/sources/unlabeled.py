@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import glob
+from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 
 from softdet.data.index import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 from softdet.data.index_reading import load_unlabeled
-from softdet.data.sources.finding import files_below
+from softdet.data.sources.finding import files_below, images_below
 from softdet.data.sources.parts import Tally
 from softdet.data.sources.video import VIDEO_SUFFIXES, write_frames
 from softdet.errors import DataError
@@ -55,7 +57,7 @@ def read_unlabeled(source: str | Path, frames: Path, every: int, dropped: Tally)
         base = Path()
     # What an earlier call wrote is no source; where the source itself lies in that folder, only its frames are not.
     own = frames.absolute().parent
-    written = own if base.absolute() in own.parents else frames.absolute()
+    written = own if _searched(source, base).absolute() in own.parents else frames.absolute()
     files = [file for file in files if written not in file.absolute().parents]
     images = sorted(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
     videos = sorted(file for file in files if file.suffix.lower() in VIDEO_SUFFIXES)
@@ -70,9 +72,33 @@ def read_unlabeled(source: str | Path, frames: Path, every: int, dropped: Tally)
     return images
 
 
+def pictures_of(source: str | Path) -> set[Path]:
+    """The resolved images of a source, without a look at its videos; none where the source is none."""
+    path = Path(source)
+    if path.is_dir():
+        return {file.resolve() for file in images_below(path)}
+    with suppress(DataError):
+        match path.suffix.lower():
+            case ".json" if path.is_file():
+                return {record.path.resolve() for record in load_unlabeled(path).images}
+            case ".txt" if path.is_file():
+                return {file.resolve() for file in _listed(path, Tally())}
+    # A path's own `glob` takes no absolute pattern.
+    files = (Path(name) for name in glob.glob(str(source), recursive=True))  # noqa: PTH207
+    return {file.resolve() for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
+
+
 def _inward(path: Path) -> Path:
     """The path without `..`, which would lead out of the folder that outputs are written to by its name."""
     return path.resolve() if ".." in path.parts else path
+
+
+def _searched(source: str | Path, base: Path) -> Path:
+    """The folder below which files are looked for: of a pattern what stands before its first wildcard."""
+    if not glob.has_magic(str(source)) or Path(source).exists():
+        return base
+    fixed = takewhile(lambda part: not glob.has_magic(part), Path(source).parts)
+    return Path(*fixed)
 
 
 def _frame_folder(video: Path, base: Path) -> Path:

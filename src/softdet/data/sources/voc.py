@@ -14,10 +14,11 @@ from softdet.data.sources.parts import Box, Corners, Entry, Part, Split, Tally, 
 from softdet.errors import DataError
 
 _NAN = float("nan")
+# CVAT and Datumaro call the lists as the subsets are called there: `Train`, `Validation`.
 _SPLIT_LISTS: tuple[tuple[Split, tuple[str, ...]], ...] = (
-    ("train", ("train.txt", "trainval.txt")),
-    ("valid", ("val.txt", "valid.txt")),
-    ("test", ("test.txt",)),
+    ("train", ("train", "training", "trainval")),
+    ("valid", ("val", "valid", "validation")),
+    ("test", ("test", "testing")),
 )
 
 
@@ -146,7 +147,7 @@ def _number(text: str | None) -> float:
 
 def _images_of(labels: list[_Labels], finder: ImageFinder, noted: Tally) -> list[Path | None]:
     """The image with each XML's own name, as all tools pair them; else the one that it states, if it's no other's."""
-    found = finder.find_of([each.file for each in labels])
+    found = finder.find_of([each.file for each in labels], [each.image_name for each in labels])
     taken = set(found)
     for number, (each, own) in enumerate(zip(labels, found, strict=True)):
         if own is None and each.image_name:
@@ -172,8 +173,9 @@ def _split_lists(root: Path) -> dict[str, Split]:
     """The split of each name that ImageSets/Main lists; a test list wins, then one for validation."""
     folder = next((folder for folder in sorted(root.rglob("Main")) if folder.parent.name == "ImageSets"), None)
     found: dict[str, Split] = {}
-    for split, names in _SPLIT_LISTS if folder else ():
-        file = next((folder / name for name in names if (folder / name).is_file()), None) if folder else None
+    files = {file.stem.lower(): file for file in sorted(folder.glob("*.txt"))} if folder else {}
+    for split, names in _SPLIT_LISTS:
+        file = next((files[name] for name in names if name in files), None)
         if file is not None:
             lines = filter(None, map(str.strip, file.read_text(encoding="utf-8-sig").splitlines()))
             # A name may have blanks in it; VOC's own lists of a class have a mark behind it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Mapping
+from filecmp import cmp
 from os.path import commonpath
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def _targets(content: dict[str, Any], out: Path, folder: Path) -> dict[str, Path
 def _copy(targets: Mapping[str, Path]) -> None:
     for name, target in targets.items():
         source = Path(name)
-        if target.is_file() and target.stat().st_size == source.stat().st_size:
+        if target.is_file() and cmp(source, target, shallow=False):
             continue
         try:
             with whole_file(target) as draft:
