@@ -23,6 +23,13 @@ def test_a_clean_set(softdet: Callable[..., int], own_squares: Path, capsys: pyt
     assert capsys.readouterr().out == "nothing wrong in 22 images (labeled 8, unlabeled 6, valid 8)\n"
 
 
+def test_what_is_too_small_depends_on_the_anchors(
+    softdet: Callable[..., int], own_squares: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert softdet(*arguments(own_squares), "--anchor-sizes", "300,400,500,600,700") == 0
+    assert "warning objects-without-anchor" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("more", [[], ["--no-cache"], ["--quick"]])
 def test_mistakes_are_grouped_named_and_written(
     softdet: Callable[..., int],
@@ -53,6 +60,8 @@ def test_mistakes_are_grouped_named_and_written(
         (["--unlabeled", "nowhere"], "no image matches"),
         (["--image-size", "8x8"], "--image-size 8x8"),
         (["--image-size", "large"], "--image-size large"),
+        (["--anchor-sizes", "16,32,64"], "--anchor-sizes 16,32,64: five numbers"),
+        (["--anchor-sizes", "16,32,64,128,wide"], "five numbers above 0"),
     ],
 )
 def test_unusable_arguments_end_with_2(

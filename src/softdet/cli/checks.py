@@ -153,7 +153,8 @@ def _next_command(settings: Config, own: OwnData | None) -> str:
         named = {"labeled": data.train, "unlabeled": unlabeled, "valid": data.valid, "test": data.test}
         named["root"] = data.root
     options = [f"--{name} {shlex.quote(str(value))}" for name, value in named.items() if value is not None]
-    return " ".join(["softdet doctor", *options, f"--image-size {height}x{width}"])
+    sizes = ",".join(f"{float(size):g}" for size in settings.model.anchor_sizes)
+    return " ".join(["softdet doctor", *options, f"--image-size {height}x{width}", f"--anchor-sizes {sizes}"])
 
 
 def _sources(own: OwnData) -> dict[str, str | Path | None]:

@@ -34,6 +34,9 @@ def doctor(
     image_size: Annotated[
         str, typer.Option(help="Rows x columns that training resizes images to, to find objects too small for it.")
     ] = "320x320",
+    anchor_sizes: Annotated[
+        str, typer.Option(help="Base sides of the run's anchors on P3 to P7, for the same; `train` prints its own.")
+    ] = "32,64,128,256,512",
     root: Annotated[Path | None, typer.Option(help="The images' folder for COCO JSON files, tried last.")] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Open a sample of the images only, as at the start of training.")
@@ -55,7 +58,7 @@ def doctor(
             unlabeled,
             valid,
             test,
-            canvas=Canvas(_rows_and_columns(image_size)),
+            canvas=Canvas(_rows_and_columns(image_size), sizes=_sizes(anchor_sizes)),
             root=root,
             quick=quick,
             cache=cache,
@@ -100,3 +103,12 @@ def _rows_and_columns(text: str) -> tuple[int, int]:
     if numbers is None or int(numbers[1]) < 32 or (numbers[2] and int(numbers[2]) < 32):
         raise ConfigError(f"--image-size {text}: rows x columns, such as 320x320, each 32 or more")
     return int(numbers[1]), int(numbers[2] or numbers[1])
+
+
+def _sizes(text: str) -> tuple[float, ...]:
+    numbers = [float(part) for part in text.split(",") if re.fullmatch(r"\s*\d+(\.\d+)?\s*", part)]
+    if len(numbers) != 5 or len(text.split(",")) != 5 or min(numbers) <= 0:
+        raise ConfigError(
+            f"--anchor-sizes {text}: five numbers above 0, in pixels of the canvas, such as 16,32,64,128,256"
+        )
+    return tuple(numbers)

@@ -135,7 +135,7 @@ def _print_cost(settings: Config, data: builders.Data, measured: Measured) -> No
     if settings.soft_teacher.enabled and burn_in < FEW_BURN_IN_STEPS:
         say(
             f"warning: {burn_in} steps of burn-in are few. Before the labeled images alone teach no more, unlabeled "
-            "ones hold the student back; expect no gain from them. Allow more hours."
+            "ones may hold the student back. Allow more hours, or don't count on a gain."
         )
 
 

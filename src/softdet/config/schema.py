@@ -100,7 +100,7 @@ class ParamsConfig(Section):
     batch_size: Annotated[Count, OR_AUTO] = Field(
         8,
         description="Labeled images per optimizer step over all GPUs together. auto: 8 without a GPU, else for each "
-        "GPU the largest of 8, 16 and 32 that its memory holds.",
+        "GPU the largest of 8, 16 and 32 that its memory holds, together at most an eighth of the labeled images.",
     )
     epoch: Count = Field(30, description="Passes over data.train.")
     random_seed: CountOrZero = Field(3000, le=2**63 - 1, description="Of weights, order and augmentation.")
@@ -173,12 +173,14 @@ class ParamsConfig(Section):
 
 
 class InferenceConfig(Section):
-    """Detection after training, in evaluate and in predict."""
+    """How boxes are chosen: kept in the detector's file, so that it finds the same wherever it runs."""
 
     cls_th: Share = Field(0.05, description="Lowest score of a detection.")
     nms_th: Share = Field(0.5, description="Boxes of one class that overlap more (IoU) are one.")
     top_k: Count = Field(1000, description="The highest (box, class) pairs of an image that enter suppression.")
-    batch_size: Count = Field(8, description="Images per forward pass.")
+    batch_size: Count = Field(
+        8, description="Images per forward pass of evaluations; of this section alone it may change after training."
+    )
 
 
 class ModelConfig(Section):

@@ -206,7 +206,7 @@ def _about_errors(facts: RunFacts) -> Iterator[Advice]:
         "Both": "check that the labels' boxes are tight and alike",
         "Bkg": "add images that show such background and no object; an empty image in the list is a label too",
         "Miss": "label more of the missed kind; where they are small, enlarge params.image_size",
-        "Dupe": "lower inference.nms_th",
+        "Dupe": "train with a lower inference.nms_th",
     }
     if costs[kind] > _COSTLY and kind in cures:
         yield Advice(
