@@ -124,16 +124,31 @@ def test_the_seeds_three_commands_prepare_train_and_evaluate(
 
 
 def test_a_percentage_also_splits_the_training_list_under_mmdetections_names(
-    script: Script, release: Path, tmp_path: Path
+    script: Script, release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("--root", release, "--out", tmp_path, "--percent", "50", "--fold", "2")
     assert script("data/coco.py", *arguments) == 0
+    assert "mmdetection draws" not in capsys.readouterr().out
     labeled = load_labeled(tmp_path / "instances_train2017.2@50.json")
     unlabeled = load_unlabeled(tmp_path / "instances_train2017.2@50-unlabeled.json")
     ids = [image["id"] for image in content(tmp_path / "coco_trainval35k.json")["images"]]
     assert [image.id for image in labeled.images] == [ids[i] for i in percent_indices(8, 50, 2)]
     assert {image.path for image in labeled.images}.isdisjoint(image.path for image in unlabeled.images)
     assert len(labeled) + len(unlabeled) == 8
+
+
+def test_of_the_2014_release_the_draw_is_said_to_be_another(
+    script: Script, squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = content(squares / "train.json")
+    for name in ("train2014", "valminusminival2014"):
+        part = listed | {"images": [each | {"id": each["id"] + 100 * (name[0] == "v")} for each in listed["images"]]}
+        (tmp_path / f"instances_{name}.json").write_text(
+            json.dumps(part if name[0] == "t" else part | {"annotations": []})
+        )
+    arguments = ("--root", tmp_path, "--out", tmp_path / "out", "--percent", "50")
+    assert script("data/coco.py", *arguments) == 0
+    assert "this fold 1 isn't the one that mmdetection draws" in capsys.readouterr().out
 
 
 def test_a_run_already_there_ends_the_seeds_command_with_2(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from softdet import builders
 from softdet.builders.rehearsal import Measured, fit_hours, phases_of, rehearse
+from softdet.builders.settings import with_values
 from softdet.config import Config
+from softdet.engine.trainer import Trainer
 
 Make = Callable[..., Config]
 
@@ -50,7 +53,7 @@ def test_the_phases_are_those_of_the_run(tiny_config: Make) -> None:
 
 
 def test_an_image_is_loaded_once_where_memory_holds_it(tiny_config: Make) -> None:
-    measured = Measured(supervised=0.0, semi=0.0, evaluation=0.0, memory_gb=1.0, loading=1.0)
+    measured = Measured(supervised=0.0, semi=0.0, evaluation=0.0, memory_gb=1.0, loading=1.0, loading_unlabeled=1.0)
     # 64 labeled images are served in the burn-in and 32 after it, out of 8; 32 unlabeled ones out of 6.
     for cache, loads in (("1", [8, 8 + 6, 0]), ("0", [64, 64, 0])):
         config = tiny_config(f"data.cache_gb={cache}")
@@ -70,6 +73,36 @@ def test_the_schedule_shrinks_to_the_hours(tiny_config: Make) -> None:
     assert fit_hours(config, data, measured, half) == {"params.iterations": 500, "soft_teacher.burn_in_steps": 200}
     # Never so few that nothing is left of a phase.
     assert fit_hours(config, data, measured, 1e-6) == {"params.iterations": 10, "soft_teacher.burn_in_steps": 4}
+
+
+def test_the_fitted_schedule_keeps_to_the_hours_where_images_take_long_to_load(tiny_config: Make) -> None:
+    config = tiny_config("params.iterations=4000", "soft_teacher.burn_in_steps=1600", "params.evaluate_every=400")
+    data = builders.load_data(config)
+    unlabeled = data.unlabeled
+    assert unlabeled is not None
+    data = replace(data, unlabeled=replace(unlabeled, images=unlabeled.images * 500))
+    measured = Measured(supervised=0.3, semi=0.9, evaluation=7.0, memory_gb=1.0, loading=0.1, loading_unlabeled=0.2)
+    for hours in (0.25, 0.5):
+        fitted = fit_hours(config, data, measured, hours)
+        phases = phases_of(with_values(config, fitted), data, measured)
+        training = sum(phase.seconds for phase in phases if phase.name != "evaluation")
+        assert training == pytest.approx(3600 * hours - 70, abs=3)
+
+
+def test_what_unlabeled_images_take_to_load_is_their_own(
+    tiny_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rehearsed(self: Trainer, steps: range) -> list[tuple[float, float]]:
+        # The first step of a kind waits longest: later ones find their labeled images in memory.
+        return [(1.0, 4.0 if steps.start == 0 else 12.0), *[(1.0, 0.0)] * (len(steps) - 1)]
+
+    monkeypatch.setattr(Trainer, "rehearse", rehearsed)
+    config = tiny_config(f"model.exp_path={tmp_path / 'run'}")
+    fabric = builders.make_fabric(config)
+    fabric.launch()
+    measured = rehearse(config, builders.load_data(config), fabric)
+    # Four labeled images a step, all eight of them in memory after three steps; four unlabeled ones.
+    assert (measured.loading, measured.loading_unlabeled) == (1.0, 3.0)
 
 
 def test_a_control_shrinks_alone(tiny_config: Make) -> None:

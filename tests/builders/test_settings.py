@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -131,3 +132,18 @@ def test_a_runs_config_is_for_the_place_where_it_lies_whatever_that_is_called(
     loaded = config_of(run)
     assert loaded.model.exp_path == run.path
     assert loaded.data == config.data
+
+
+def test_a_runs_own_lists_move_with_it(tmp_path: Path, tiny_config: Callable[..., Config]) -> None:
+    old, new = RunFolder(tmp_path / "mine"), RunFolder(tmp_path / "first")
+    valid = tiny_config().data.valid
+    for run in (new, old):
+        run.data.mkdir(parents=True)
+        run.control.path.mkdir()
+        shutil.copy(valid, run.data / "valid.json")
+    for run, moved in ((old, new), (old.control, new.control)):
+        config = tiny_config(f"model.exp_path={run.path}", f"data.valid={old.data / 'valid.json'}")
+        save_config(config, moved.config)
+        loaded = config_of(moved)
+        assert loaded.data.valid == new.data / "valid.json", "and not what another run has put into the old place"
+        assert loaded.data.train == config.data.train, "which lies elsewhere"

@@ -83,6 +83,11 @@ def test_folders_become_a_run_that_goes_on_by_itself(
     inside = ["--labeled", corrected, *folders[2:], "--out", run.path, "--overwrite"]
     assert softdet("train", *inside, "--no-smoke", *SMALL) == 2
     assert f"--labeled: {corrected} lies in {run.path}" in capsys.readouterr().err
+    # Nor by another way to it.
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    by_link = ["--labeled", corrected, *folders[2:], "--out", tmp_path / "link" / run.path.relative_to(tmp_path)]
+    assert softdet("train", *by_link, "--overwrite", "--no-smoke", *SMALL) == 2
+    assert f"--labeled: {corrected} lies in" in capsys.readouterr().err
     assert corrected.is_file()
     assert run.best.read_bytes() == before
 

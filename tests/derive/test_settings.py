@@ -94,6 +94,8 @@ def test_passes_that_were_asked_for_are_heeded(make_facts: Make) -> None:
         (0.5, 1000, 1, 8, 8),
         (80, 2000, 4, 128, 1),
         (8, 1000, 4, 32, 2),
+        (80, 40, 4, 8, 1),  # no more of them in a step than with one GPU
+        (80, 40, 8, 16, 1),  # two each, for pairs
         (0, 1000, 1, 8, 1),
     ],
 )

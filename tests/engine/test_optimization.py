@@ -12,6 +12,8 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from softdet.engine.optimization import Which, learning_rate_factor, load_memory, make_optimizer, set_learning_rate
 from softdet.models.retinanet import RetinaNet, build_retinanet
 
+KINDS: tuple[Which, ...] = ("Adam", "AdamW", "SGD")
+
 
 def model(num_frozen_stages: int = 0) -> RetinaNet:
     return build_retinanet(
@@ -143,6 +145,19 @@ def test_memory_of_other_parameters_is_refused() -> None:
     first, net = make_optimizer(model(2), "AdamW", **RATES[0]), model(0)
     with pytest.raises(ValueError, match=r"groups have .* parameters, of \d+ that learn"):
         load_memory(make_optimizer(net, "AdamW", **RATES[0]), first.state_dict(), net)
+
+
+def test_memory_of_another_kind_of_optimizer_is_refused_where_it_is_of_no_use() -> None:
+    net = model()
+    optimizers = {which: make_optimizer(net, which, lr=1e-3, lr_backbone=1e-4, weight_decay=0.1) for which in KINDS}
+    for parameter in net.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    for optimizer in optimizers.values():
+        optimizer.step()
+    with pytest.raises(ValueError, match=r"none of optimizer\.which"):
+        load_memory(optimizers["AdamW"], optimizers["SGD"].state_dict(), net)
+    load_memory(optimizers["AdamW"], optimizers["Adam"].state_dict(), net)
+    optimizers["AdamW"].step()
 
 
 def test_the_base_rate_is_the_configs_after_a_checkpoint() -> None:

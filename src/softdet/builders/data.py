@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Protocol
 
 from lightning_fabric import Fabric
@@ -21,6 +22,9 @@ from softdet.engine.unlabeled_pool import UnlabeledPool
 from softdet.errors import ConfigError, DataError
 from softdet.evaluation.run import RunFolder
 from softdet.structures import TrainBatch
+
+# Among so many images a few are looked for that can be read.
+_LOOKED_AT = 64
 
 
 class Batches(Protocol):
@@ -223,6 +227,13 @@ def cache_rooms(config: Config, num_labeled: int) -> tuple[int, int]:
     room = int(config.data.cache_gb * 1e9) // (3 * rows * columns)
     of_labeled = min(room, num_labeled)
     return of_labeled, room if config.params.data_worker else room - of_labeled
+
+
+def some_readable(index: Index, count: int) -> Index:
+    """A few images that can be read, to try things on: a bad one among a few would count for more than among all."""
+    tried = ImageDataset(index.images[:_LOOKED_AT], (32, 32), "letterbox")
+    good = (record for number, record in enumerate(index.images[:_LOOKED_AT]) if tried[number].failure is None)
+    return replace(index, images=tuple(islice(good, count)) or index.images[:count])
 
 
 def _unlabeled_dataset(config: Config, data: Data, num_cached: int) -> ImageDataset | None:

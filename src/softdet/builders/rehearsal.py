@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from lightning_fabric import Fabric
 
 from softdet.builders.arms import count_burn_in, count_steps, has_control
-from softdet.builders.data import Data, batch_sizes, cache_rooms
+from softdet.builders.data import Data, batch_sizes, cache_rooms, some_readable
 from softdet.builders.detector import make_card
 from softdet.builders.settings import with_values
 from softdet.builders.trainer import make_trainer
@@ -28,6 +29,8 @@ from softdet.evaluation.inference import detections_over
 _STEPS = 3
 _EVALUATED = 8
 _IN_GALLERY = 2
+_BURN_IN = "soft_teacher.burn_in_steps"
+_FEWEST_STEPS = 10
 # Below these the control has hardly begun, and nothing that a teacher says is worth learning.
 FEW_BURN_IN_STEPS = 300
 
@@ -39,8 +42,9 @@ class Measured:
     Attributes:
         supervised: seconds of a step on labeled images alone, once these are loaded.
         semi: of a step with unlabeled ones; 0 where there are none.
-        loading: of a training image, the first time; later ones come from memory as far as `data.cache_gb` allows, and
+        loading: of a labeled image, the first time; later ones come from memory as far as `data.cache_gb` allows, and
             loader processes work beside the training.
+        loading_unlabeled: likewise of an unlabeled one.
         evaluation: of a whole evaluation.
         memory_gb: the largest so far.
         pieces: into how many each micro-batch had to be cut.
@@ -51,6 +55,7 @@ class Measured:
     evaluation: float
     memory_gb: float
     loading: float = 0.0
+    loading_unlabeled: float = 0.0
     pieces: int = 1
 
 
@@ -114,11 +119,16 @@ def rehearse(config: Config, data: Data, fabric: Fabric) -> Measured:
         burn_in = min(count_burn_in(config, trainer.num_steps), trainer.num_steps)
         kinds = range(min(_STEPS, burn_in)), range(burn_in, min(burn_in + _STEPS, trainer.num_steps))
         (supervised, load), (semi, load_semi) = (
-            _fastest(trainer.rehearse(steps) if len(steps) else []) for steps in kinds
+            _typical(trainer.rehearse(steps) if len(steps) else []) for steps in kinds
         )
         labeled, unlabeled = batch_sizes(config, fabric.world_size)
         loading = load / labeled if len(kinds[0]) else load_semi / (labeled + unlabeled)
-        few = replace(data.valid, images=data.valid.images[:_EVALUATED])
+        # Some of the labeled ones are in memory by then.
+        room, _ = cache_rooms(config, len(data.train))
+        known = min(room, len(kinds[0]) * labeled) / len(data.train)
+        of_unlabeled = max(load_semi - max(1 - known, 0.0) * labeled * loading, 0.0)
+        loading_unlabeled = of_unlabeled / unlabeled if unlabeled else 0.0
+        few = some_readable(data.valid, _EVALUATED)
         where: Any = {"device": fabric.device, "batch_size": config.inference.batch_size, "rank": fabric.global_rank}
         card = make_card(config, data.train)
         detections_over(trainer.method.evaluation_model, card, few, **where)
@@ -128,15 +138,15 @@ def rehearse(config: Config, data: Data, fabric: Fabric) -> Measured:
         evaluation = passes * watch.lap() * len(data.valid) / len(few)
         pieces, memory = trainer.state.pieces, memory_gb(fabric.device)
     if config.params.data_worker:
-        loading = 0.0
-    measured = Measured(supervised, semi, evaluation, memory, loading, pieces)
+        loading = loading_unlabeled = 0.0
+    measured = Measured(supervised, semi, evaluation, memory, loading, loading_unlabeled, pieces)
     return fabric.broadcast(measured)
 
 
-def _fastest(seconds: list[tuple[float, float]]) -> tuple[float, float]:
-    """The fastest step and the fastest loading of some; 0 and 0 of none."""
+def _typical(seconds: list[tuple[float, float]]) -> tuple[float, float]:
+    """The fastest step of some, and the slowest loading, of which most images weren't in memory; 0 and 0 of none."""
     computed, waited = zip(*seconds, strict=True) if seconds else ((0.0,), (0.0,))
-    return min(computed), min(waited)
+    return min(computed), max(waited)
 
 
 def phases_of(config: Config, data: Data, measured: Measured) -> list[Phase]:
@@ -150,8 +160,9 @@ def phases_of(config: Config, data: Data, measured: Measured) -> list[Phase]:
         served = steps * labeled, steps * unlabeled * semi
         pools = len(data.train), len(data.unlabeled) if data.unlabeled else 0
         rooms = cache_rooms(config, len(data.train))
-        loads = sum(_num_loads(*kind) for kind in zip(served, pools, rooms, strict=True))
-        return Phase(name, steps, *served, steps * seconds + loads * measured.loading)
+        each = measured.loading, measured.loading_unlabeled
+        loading = sum(_num_loads(*kind) * cost for *kind, cost in zip(served, pools, rooms, each, strict=True))
+        return Phase(name, steps, *served, steps * seconds + loading)
 
     def all_phases() -> Iterator[Phase]:
         if burn_in == num_steps:
@@ -177,18 +188,22 @@ def fit_hours(config: Config, data: Data, measured: Measured, hours: float) -> d
     Returns:
         `params.iterations` and `soft_teacher.burn_in_steps`.
     """
-    phases = phases_of(config, data, measured)
-    evaluations = sum(phase.seconds for phase in phases if phase.name == "evaluation")
-    training = sum(phase.seconds for phase in phases) - evaluations
-    share = max((3600 * hours - evaluations) / training, 0.0)
-    if share >= 1:
-        return {}
     num_steps = count_steps(config, len(data.train))
     burn_in = count_burn_in(config, num_steps) if config.soft_teacher.enabled else None
-    fitted = {"params.iterations": max(int(share * num_steps), 10)}
-    if burn_in is not None:
-        fitted["soft_teacher.burn_in_steps"] = round(burn_in / num_steps * fitted["params.iterations"])
-    return fitted
+    evaluations = sum(p.seconds for p in phases_of(config, data, measured) if p.name == "evaluation")
+
+    def schedule(steps: int) -> dict[str, int]:
+        fitted = {"params.iterations": steps}
+        return fitted if burn_in is None else fitted | {_BURN_IN: round(burn_in / num_steps * steps)}
+
+    def training(steps: int) -> float:
+        phases = phases_of(with_values(config, schedule(steps)), data, measured)
+        return sum(phase.seconds for phase in phases if phase.name != "evaluation")
+
+    # Loading doesn't shrink with the steps: each image is decoded once at least.
+    fitting = bisect_right(range(_FEWEST_STEPS, num_steps + 1), 3600 * hours - evaluations, key=training)
+    steps = _FEWEST_STEPS + max(fitting - 1, 0)
+    return {} if steps >= num_steps else schedule(steps)
 
 
 def _num_loads(served: int, pool: int, room: int) -> int:

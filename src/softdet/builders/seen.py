@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from softdet.config import load_config
+from softdet.builders.settings import config_of
 from softdet.data.index_reading import load_labeled, load_unlabeled
 from softdet.data.sources.overlap import unseen
 from softdet.data.sources.parts import Tally
@@ -26,7 +26,7 @@ def describe_seen(run: RunFolder, judged_on: Path, root: Path | None, what: str,
         A sentence for each use; none if nothing was seen, or if the run's own images are gone by now.
     """
     try:
-        config = load_config(run.config)
+        config = config_of(run)
         data = config.data
         trained_on = [load_labeled(data.train, root=data.root)]
         if data.unlabeled and config.soft_teacher.enabled:

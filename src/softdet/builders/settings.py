@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -70,8 +71,18 @@ def config_of(run: RunFolder) -> Config:
     Raises:
         ConfigError: it isn't there, or something in it is no config.
     """
+    config, now = load_config(run.config), run.path.absolute()
+    then = config.model.exp_path.absolute()
+    # A run's own lists move with it; a control's are those of the run around it.
+    moves = {then: now} | ({then.parent: now.parent} if now.name == then.name == run.control.path.name else {})
+    moved: dict[str, Path] = {}
+    for name, path in config.data:
+        for old, new in moves.items():
+            if isinstance(path, Path) and path.absolute().is_relative_to(old):
+                moved.setdefault(f"data.{name}", new / path.absolute().relative_to(old))
+    there = {key: path for key, path in moved.items() if path.exists()}
     # Not as an override, which is YAML: a folder's name may have a `#` in it.
-    return with_values(load_config(run.config), {"model.exp_path": run.path.absolute()})
+    return with_values(config, {"model.exp_path": now, **there})
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightning_fabric import Fabric
 
 from softdet.builders.arms import has_control
-from softdet.builders.data import Data
+from softdet.builders.data import Data, some_readable
 from softdet.builders.proof import prove_checkpoint, prove_detector
 from softdet.builders.rehearsal import scratch_trainer
 from softdet.config import Config
-from softdet.data.datasets import ImageDataset
-from softdet.data.index import ImageRecord, Index
+from softdet.data.index import Index
 from softdet.engine.progress import Stopwatch, format_seconds
 from softdet.engine.trainer import Trainer
 from softdet.errors import RunError, SoftdetError
 from softdet.evaluation.run import RunFolder
 
 _EVALUATED = 4
-_LOOKED_AT = 64
 # Beside its checkpoints and weights a run writes numbers, pictures and detections.
 _REST_BYTES = 50_000_000
 
@@ -59,7 +56,7 @@ def prove(config: Config, data: Data, fabric: Fabric) -> Proof:
         SoftdetError: on all ranks, where something doesn't work.
     """
     watch = Stopwatch()
-    few = replace(data.valid, images=tuple(_readable(data.valid.images)))
+    few = some_readable(data.valid, _EVALUATED)
     with scratch_trainer(config, replace(data, valid=few), fabric) as trainer:
         checked = _try_steps(trainer)
         trainer.save()
@@ -112,18 +109,6 @@ def _require_room(config: Config, num_bytes: int) -> None:
             f"model.exp_path: the disk of {config.model.exp_path} has {free / 1e9:.1f} GB left, and this run writes "
             f"{needed / 1e9:.1f} GB. Make room, or choose a folder on another disk (--out, or model.exp_path=FOLDER)."
         )
-
-
-def _readable(records: tuple[ImageRecord, ...]) -> Iterator[ImageRecord]:
-    """Some images that can be read; a bad one among a few would count for more than among all."""
-    tried = ImageDataset(records[:_LOOKED_AT], (32, 32), "letterbox")
-    found = 0
-    for number in range(len(tried)):
-        if found < _EVALUATED and tried[number].failure is None:
-            found += 1
-            yield records[number]
-    if not found:
-        yield from records[:_EVALUATED]
 
 
 def keep_picture(proof: Proof, run: RunFolder) -> Path | None:

@@ -60,7 +60,6 @@ def require_sources_elsewhere(settings: Config, own: OwnData | None, data: build
     Raises:
         ConfigError: labels, a list, an image or a file of weights does.
     """
-    folder, kept = run.path.absolute(), run.new_data.absolute()
     named = {} if own is None else _sources(own)
     files: dict[str, list[Path]] = {
         **{f"--{name}": [Path(source)] for name, source in named.items() if source is not None},
@@ -75,17 +74,19 @@ def require_sources_elsewhere(settings: Config, own: OwnData | None, data: build
     ):
         files[f"data.{name}"] = [index.source, *(record.path for record in index.images)] if index else []
     for key, paths in files.items():
-        inside = [
-            path
-            for path in map(Path.absolute, paths)
-            if folder in (path, *path.parents) and kept not in (path, *path.parents)
-        ]
+        inside = [path for path in paths if _is_below(path, run.path) and not _is_below(path, run.new_data)]
         if inside and inside[0].exists():
             raise ConfigError(
                 f"{key}: {inside[0]} lies in {run.path}, which would be emptied before the run starts. Name another "
                 "folder with --out or model.exp_path, or move what is to be read elsewhere; an earlier run's lists are "
                 "made anew from --labeled and its like."
             )
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    """Whether a path leads into a folder, as it is written or by links."""
+    ways = ((path.absolute(), folder.absolute()), (path.resolve(), folder.resolve()))
+    return any(end in (way, *way.parents) for way, end in ways)
 
 
 def prove_aloud(settings: Config, data: builders.Data, fabric: Fabric) -> Proof:

@@ -10,8 +10,8 @@ from PIL import Image
 
 from softdet import builders
 from softdet.builders.seen import describe_seen
+from softdet.builders.settings import config_of
 from softdet.cli.output import console, require_ending, say
-from softdet.config import load_config
 from softdet.errors import ConfigError
 from softdet.evaluation.detector import read_card
 from softdet.evaluation.metrics import load_truth
@@ -43,7 +43,7 @@ def compare(
     for run in runs:
         require_run(run)
         run.require_result()
-    settings = load_config(runs[1].config)
+    settings = config_of(runs[1])
     result = compare_runs(
         first,
         second,

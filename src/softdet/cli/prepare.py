@@ -151,9 +151,15 @@ def prepare_coco_command(
 ) -> None:
     """Turn the official COCO files, whichever release is there, into softdet's lists."""
     written = prepare_coco(root, out)
+    train = next((each for each in written if each.path.name == TRAIN_FILE), None)
     if percent is not None:
         written += split_index(out / TRAIN_FILE, percent=percent, fold=fold, stem=MMDETECTION_STEM)
     _print_written(written)
+    if percent is not None and train and not train.note.startswith(f"from {MMDETECTION_STEM}.json"):
+        say(
+            f"note: {train.note.partition(';')[0]} the images come in another order than in {MMDETECTION_STEM}.json, "
+            f"so this fold {fold} isn't the one that mmdetection draws. For numbers to compare, use the 2017 files."
+        )
 
 
 @prepare_app.command("split")

@@ -120,7 +120,9 @@ def _batch_size(facts: Facts, known: _Known) -> tuple[int, str]:
         return _CPU_BATCH, "without a GPU" if not machine.has_gpu else "the GPU's memory isn't known"
     # More of few images in a step would only repeat them.
     sensible = [size for size in _GPU_BATCHES if size * machine.num_devices <= facts.num_labeled / _PART_OF_IMAGES]
-    each = next((size for size in sensible if _gigabytes(known, size) <= _USABLE * machine.memory_gb), 8)
+    # Where the labels are few, several GPUs share what one would take; in even numbers, for pairs to paste.
+    fewest = 8 if sensible else max(2, 8 // machine.num_devices)
+    each = next((size for size in sensible if _gigabytes(known, size) <= _USABLE * machine.memory_gb), fewest)
     reason = f"about {_gigabytes(known, each):.0f} of {machine.memory_gb:.0f} GB"
     if machine.num_devices > 1:
         reason = f"{machine.num_devices} GPUs with {each} each: {reason}"

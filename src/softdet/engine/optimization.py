@@ -56,7 +56,7 @@ def load_memory(optimizer: Optimizer, state: dict[str, Any], model: RetinaNet) -
         model: whose parameters both have.
 
     Raises:
-        ValueError: its groups are none that these parameters can make.
+        ValueError: its groups are none that these parameters can make, or it is of another kind of optimizer.
     """
     learning = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     # What may have set parameters apart: both rate and decay, the decay alone, the rate alone, or nothing.
@@ -77,6 +77,8 @@ def load_memory(optimizer: Optimizer, state: dict[str, Any], model: RetinaNet) -
     order = [place[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
     known = state["state"]
     memory = {number: known[theirs] for number, theirs in enumerate(order) if theirs in known}
+    if isinstance(optimizer, Adam | AdamW) and any("step" not in each for each in memory.values()):
+        raise ValueError("its optimizer's memory is none of optimizer.which")
     optimizer.load_state_dict({"state": memory, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
