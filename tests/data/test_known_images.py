@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+from labeled_sets import write_picture
+from PIL import Image
 
 from softdet.data.known_images import KnownImages, with_images
+from softdet.data.sources.finding import images_below
 from softdet.errors import DataError
 
 
@@ -132,3 +136,30 @@ def test_one_picture_that_moved_or_was_copied_is_no_other(tmp_path: Path) -> Non
     copy.write_bytes((tmp_path / "pool" / "1.png").read_bytes())
     images = KnownImages(("1.png", path) for path in (tmp_path / "gone" / "1.png", tmp_path / "pool" / "1.png", copy))
     assert images.find(tmp_path / "back" / "1.png") == images.named("1.png") == copy.resolve()
+
+
+def test_a_stated_folder_tells_pictures_of_one_name_apart(tmp_path: Path) -> None:
+    known(tmp_path, "cam1/1.png", "cam2/1.png", "2.png")
+    pool = tmp_path / "pool"
+    of_the_list = [(name.rpartition("/")[2], pool / name) for name in ("cam1/1.png", "cam2/1.png", "2.png")]
+    images = KnownImages([*of_the_list, *((name, pool / name) for name in ("cam1/1.png", "cam2/1.png"))])
+    corrected = tmp_path / "back" / "annotations.xml"
+    corrected.parent.mkdir()
+    corrected.write_text('<image name="cam1/1.png"/><image name="cam2/1.png"/>')
+    with with_images(corrected, images) as place:
+        linked = {path.relative_to(place.parent / "images").as_posix() for path in images_below(place.parent)}
+        assert linked == {"cam1/1.png", "cam2/1.png"}
+
+
+def test_a_picture_that_a_tool_wrote_anew_is_known_by_its_looks(tmp_path: Path) -> None:
+    for name, colour in (("1.png", 30), ("2.png", 200)):
+        write_picture(tmp_path / "pool" / name, (40, 30), colour)
+    images = KnownImages((name, tmp_path / "pool" / name) for name in ("1.png", "2.png"))
+    (tmp_path / "back").mkdir()
+    with Image.open(tmp_path / "pool" / "1.png") as picture:
+        picture.convert("RGB").save(tmp_path / "back" / "1.jpg", quality=80)
+        picture.convert("RGB").resize((20, 15)).save(tmp_path / "back" / "2.jpg")
+    assert images.find(tmp_path / "back" / "1.jpg") == (tmp_path / "pool" / "1.png").resolve()
+    assert images.find(tmp_path / "back" / "2.jpg") is None, "another size, so other boxes"
+    shutil.copy(tmp_path / "back" / "1.jpg", tmp_path / "back" / "2.png")
+    assert images.find(tmp_path / "back" / "2.png") is None, "another picture"

@@ -36,7 +36,7 @@ from softdet.data.merging import Corrected, corrected_images, joined, left_unlab
 from softdet.data.sources.overlap import unseen
 from softdet.data.sources.parts import Tally
 from softdet.data.sources.reading import read_labeled
-from softdet.data.sources.versions import original_key, plain_key
+from softdet.data.sources.versions import pairs_of_versions
 from softdet.data.writers.folders import SET_FORMATS, SetFormat, write_set
 from softdet.data.writers.label_studio import LOCAL_FILES
 from softdet.deploy.prediction import open_job
@@ -132,9 +132,10 @@ def merge(
     with with_images(corrected, known) as place:
         labeled = read_labeled(place, class_names)
         back = corrected_images(labeled, known, found, class_names)
-    say_lines("left out:", counted(labeled.dropped.rows()))
-    say_lines("to know:", counted(labeled.noted.rows()))
-    back, held_out = _without_evaluated(back, settings, class_names)
+    for title, tally in (("left out:", labeled.dropped), ("to know:", labeled.noted)):
+        # People know where their labels are, not where they were put together with images.
+        say_lines(title, [line.replace(str(place), str(corrected)) for line in counted(tally.rows())])
+    back, held_out = _without_evaluated(back, unlabeled, settings, class_names)
     untouched = [each for each in back if each.is_untouched]
     if changed_only:
         back = [each for each in back if not each.is_untouched]
@@ -161,15 +162,16 @@ def _names_of(unlabeled: Index | None) -> Iterable[tuple[str, Path]]:
 
 
 def _without_evaluated(
-    back: list[Corrected], settings: Config, class_names: tuple[str, ...]
+    back: list[Corrected], unlabeled: Index | None, settings: Config, class_names: tuple[str, ...]
 ) -> tuple[list[Corrected], int]:
     """Leave out the images that the run is evaluated on, copies of them, and Roboflow's versions."""
     lists = [path for path in (settings.data.valid, settings.data.test) if path]
     evaluated = [load_labeled(path, class_names, settings.data.root) for path in lists]
     files = [record.path for index in evaluated for record in index.images if record.path.is_file()]
     allowed = set(unseen([each.path for each in back], files, Tally()))
-    originals = {plain_key(file) for file in files}
-    kept = [each for each in back if each.path in allowed and original_key(each.path) not in originals]
+    pool = [record.path for record in unlabeled.images] if unlabeled else []
+    versions = {image for image, _ in pairs_of_versions(allowed, files, [*files, *pool])}
+    kept = [each for each in back if each.path in allowed - versions]
     return kept, len(back) - len(kept)
 
 

@@ -11,10 +11,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
+from softdet.data.images import read_image
 from softdet.data.sources.finding import files_below, images_below, tails
 from softdet.data.writers.folders import place_image
 from softdet.errors import DataError
 
+_SMALL, _ALIKE = (32, 32), 6.0  # pixels, and the mean difference of their grey in 255 steps
 # Label Studio puts it before the name of an uploaded file.
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{6,}-")
 
@@ -45,21 +49,26 @@ class KnownImages:
         """The known image that a corrected label's image is: by its file, else by the end of its path.
 
         Args:
-            path: of the corrected set; need not exist. One that does is known only by its own content, since other
-                pictures may have its name. A name that several known images share tells nothing.
+            path: of the corrected set; need not exist. One that does is known by its content alone, since other
+                pictures may have its name; written anew by a tool it still looks the same. A name that several known
+                images share tells nothing.
         """
         if path.resolve() in self._files:
             return path.resolve()
         last = path.name
         names = self._by_last.get(_key(last)) or self._by_last.get(_key(_UPLOAD_PREFIX.sub("", last))) or []
-        if path.is_file():
-            return next((known for known in self._of(names) if known.is_file() and _is_same(known, path)), None)
+        is_there = path.is_file()
+        if is_there and (
+            same := next((each for each in self._of(names) if each.is_file() and _is_same(each, path)), None)
+        ):
+            return same
         if len(names) > 1:
             whole = f"/{path.as_posix()}".lower()
             fitting = [name for name in names if whole.endswith(f"/{name}".lower())]
             # `a/1.jpg` fits where `1.jpg` does, and says more.
             names = [name for name in fitting if len(name) == max(map(len, fitting))]
-        return _only(self._of(names))
+        known = _only(self._of(names))
+        return known if known is None or not is_there or _looks_like(known, path) else None
 
     def named(self, name: str) -> Path:
         """The image of a name.
@@ -101,7 +110,7 @@ def with_images(corrected: Path, known: KnownImages) -> Iterator[Path]:
     images = images_below(corrected if corrected.is_dir() else corrected.parent / "images")
     if corrected.is_file() and corrected.suffix.lower() in (".json", ".xml"):
         # The folder beside a file may hold the pictures of something else.
-        named = _names_in(corrected.read_text(encoding="utf-8", errors="replace"))
+        named = {path.name for path in _paths_in(corrected.read_text(encoding="utf-8", errors="replace"))}
         images = [image for image in images if image.name in named]
     if images or not corrected.exists():
         yield corrected
@@ -116,16 +125,22 @@ def with_images(corrected: Path, known: KnownImages) -> Iterator[Path]:
             raise DataError(str(error).replace(str(place), str(corrected))) from error
 
 
-def _names_in(text: str) -> set[str]:
-    """All that may be a file's name in a JSON or an XML, and more."""
+def _paths_in(text: str) -> set[PurePosixPath]:
+    """All that may be the path of a file in a JSON or an XML, and more."""
     with suppress(ValueError):
         text = json.dumps(json.loads(text), ensure_ascii=False)
-    return set(re.findall(r"[^/\\\"<>]+\.\w+", text))
+    return {PurePosixPath(path.replace("\\", "/")) for path in re.findall(r'[^"<>]+\.\w+', text)}
 
 
-def _named_below(folder: Path) -> set[str]:
-    files = [file for file in files_below(folder) if file.suffix.lower() in (".json", ".xml")]
-    return set().union(*(_names_in(file.read_text(encoding="utf-8", errors="replace")) for file in files))
+def _stated_below(folder: Path, known: KnownImages) -> set[str]:
+    """The known names that label files state, each by as much of its path as is known."""
+    names = set(known)
+    stated = set()
+    for file in files_below(folder):
+        if file.suffix.lower() in (".json", ".xml"):
+            for path in _paths_in(file.read_text(encoding="utf-8", errors="replace")):
+                stated |= set(next(([way] for tail in tails(Path(path)) if (way := tail.as_posix()) in names), []))
+    return stated
 
 
 def _stage(corrected: Path, known: KnownImages, staged: Path) -> Path:
@@ -135,19 +150,19 @@ def _stage(corrected: Path, known: KnownImages, staged: Path) -> Path:
         labels = []
     else:
         shutil.copytree(corrected, staged)
-        labels = [file for file in files_below(staged) if file.suffix.lower() == ".txt"]
+        labels = [file for file in files_below(staged) if file.suffix.lower() in (".txt", ".xml")]
     stems = {str(PurePosixPath(name).with_suffix("")).lower(): name for name in known}
     paired = {file: name for file in labels if (name := _name_of(file.relative_to(staged), stems))}
     for file, name in paired.items():
         # YOLO's labels lie beside their images, or in `labels/` for those in `images/`.
         parts = ("images" if part == "labels" else part for part in file.relative_to(staged).parts)
         _link(known.named(name), staged.joinpath(*parts).with_suffix(PurePosixPath(name).suffix))
-    if not paired:
-        named = _named_below(staged)
-        for name in known:
-            # An error where it matters, and no guess where it doesn't.
-            if PurePosixPath(name).name in named or not known.is_shared(name):
-                _link(known.named(name), staged / "images" / name)
+    # All where the labels name none: their names may have been changed.
+    stated = _stated_below(staged, known) or (
+        set() if paired else {name for name in known if not known.is_shared(name)}
+    )
+    for name in stated - set(paired.values()):
+        _link(known.named(name), staged / "images" / name)
     return staged / corrected.name if corrected.is_file() else staged
 
 
@@ -171,6 +186,16 @@ def _only(paths: Sequence[Path]) -> Path | None:
     """The last of paths that are all one picture's; what has moved meanwhile doesn't count."""
     there = [path for path in paths if path.is_file()] or list(paths[-1:])
     return there[-1] if there and all(_is_same(path, there[-1]) for path in there[:-1]) else None
+
+
+def _looks_like(first: Path, second: Path) -> bool:
+    """Whether two pictures are of one size and look the same, as one does that was written anew."""
+    try:
+        pictures = [read_image(path) for path in (first, second)]
+    except DataError:
+        return False
+    small = [np.asarray(picture.convert("L").resize(_SMALL), np.float32) for picture in pictures]
+    return pictures[0].size == pictures[1].size and float(np.abs(small[0] - small[1]).mean()) < _ALIKE
 
 
 def _is_same(first: Path, second: Path) -> bool:

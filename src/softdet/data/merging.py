@@ -19,7 +19,7 @@ from softdet.data.sources.assembling import header_sizes
 from softdet.data.sources.overlap import unseen
 from softdet.data.sources.parts import Tally
 from softdet.data.sources.reading import Labeled
-from softdet.data.sources.versions import original_key, plain_key
+from softdet.data.sources.versions import pairs_of_versions
 from softdet.data.writers.found import FoundImage
 from softdet.errors import DataError
 
@@ -118,16 +118,16 @@ def joined(train: Index, corrected: Sequence[Corrected], folder: Path) -> dict[s
 
 
 def left_unlabeled(unlabeled: Index, corrected: Sequence[Corrected], folder: Path) -> dict[str, Any]:
-    """The unlabeled list without the corrected images, their copies and originals, and what can't be read.
+    """The unlabeled list without the corrected images, their copies and versions, and what can't be read.
 
     Args:
         unlabeled: the list so far.
         corrected: the images that leave it.
         folder: where the new list will lie.
     """
-    stays = set(unseen([record.path for record in unlabeled.images], [each.path for each in corrected], Tally()))
-    originals = {original_key(each.path) for each in corrected}
-    left = [record for record in unlabeled.images if record.path in stays and plain_key(record.path) not in originals]
+    pool, back = [record.path for record in unlabeled.images], [each.path for each in corrected]
+    stays = set(unseen(pool, back, Tally())) - {path for _, path in pairs_of_versions(back, pool, [*pool, *back])}
+    left = [record for record in unlabeled.images if record.path in stays]
     sizes = header_sizes([record.path for record in left if record.size is None])
     images = []
     for number, record in enumerate(left, 1):

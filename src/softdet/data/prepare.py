@@ -115,6 +115,13 @@ def prepare(
             sources.append(other)
             dropped.update(other.dropped)
             noted.update(other.noted)
+    for split, content in contents.items():
+        if not content["images"]:
+            reasons = "; ".join(f"{number} {what} ({places[0]})" for what, number, places in dropped.rows())
+            raise DataError(
+                f"no image of the {split} split can be used. {reasons}. Put the images where the others are, take the "
+                f"split out of the set, or name other images with --{'labeled' if split == 'train' else split}."
+            )
     contents = apart(contents, dropped, noted)
     ordered = [split for split in _SPLITS if split in contents]
     unified = with_one_class_list([contents[split] for split in ordered], noted)

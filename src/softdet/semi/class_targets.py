@@ -45,7 +45,7 @@ def unsupervised_class_loss(output: DenseOutput, lesson: Lesson, targets: ClassT
     logits, weights = output.logits[guessed].float(), lesson.weights[guessed]
     if targets == "soft":
         assert lesson.beliefs is not None, "the labeler was asked for them"
-        # Where a patch hides the box the teacher's scores are of what is no longer to be seen.
+        # Where a patch hides the box, or a partner is neither box nor background, the teacher's scores say nothing.
         losses = quality_focal_loss(logits, lesson.beliefs[guessed].sigmoid()) * lesson.known[guessed]
     else:
         losses = object_loss(logits)

@@ -126,7 +126,8 @@ def test_a_folder_of_the_lists_name_goes_before_images_of_other_pictures(tmp_pat
 def test_of_pictures_that_differ_in_their_endings_the_stated_one_is_meant(tmp_path: Path) -> None:
     files(tmp_path, "0.jpg", "0.png", "0.xml", "frames/7.PNG")
     finder = ImageFinder(tmp_path, [])
-    assert finder.find_of([tmp_path / "0.xml"], ["old\\way/0.png".replace("\\", "/")]) == [tmp_path / "0.png"]
+    for stated in ("0.png", "old/way/0.PNG", "C:\\old\\way\\0.png"):
+        assert finder.find_of([tmp_path / "0.xml"], [stated]) == [tmp_path / "0.png"]
     with pytest.raises(DataError, match=r"0\.xml may be .*0\.jpg or .*0\.png"):
         finder.find_of([tmp_path / "0.xml"], ["renamed.png"])
     # A name without an ending, as CVAT writes of a video's frames.

@@ -224,6 +224,17 @@ def test_the_list_of_unlabeled_images_that_was_read_is_not_overwritten(tmp_path:
     assert "mine" in listed.read_text()
 
 
+def test_a_split_of_which_nothing_can_be_used_is_named_unless_other_images_are(tmp_path: Path) -> None:
+    source = write_yolo(random_content(0, 6, whole=True), tmp_path / "set")
+    for picture in (source / "valid" / "images").iterdir():
+        picture.write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"no image of the valid split can be used\. 3 images that can't be read"):
+        prepare(source, None, out=tmp_path / "out")
+    other = write_yolo(random_content(1, 6, whole=True), tmp_path / "other")
+    done = prepare(source, None, out=tmp_path / "out", valid=other)
+    assert len(load_labeled(done.valid)) == 3
+
+
 def test_a_yaml_whose_validation_images_are_its_training_images(tmp_path: Path) -> None:
     source = write_yolo(random_content(0, 12), tmp_path)
     write_text(source / "data.yaml", "train: train/images\nval: train/images\nnames: [cat, dog, bird]\n")

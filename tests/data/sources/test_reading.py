@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labeled_sets import NAMES, WRITERS, boxes_of, random_content, write_picture, write_text, write_yolo
+from labeled_sets import NAMES, WRITERS, boxes_of, random_content, write_picture, write_text
 
 from softdet.data.sources.reading import read_labeled
 from softdet.errors import DataError
@@ -45,14 +45,6 @@ def test_nothing_that_can_be_used(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"no image of it can be used. 1 images that can't be read \(a.jpg\)"):
         read_labeled(tmp_path)
-
-
-def test_a_split_of_which_nothing_can_be_used_is_named(tmp_path: Path) -> None:
-    source = write_yolo(random_content(0, 6, whole=True), tmp_path)
-    for picture in (source / "valid" / "images").iterdir():
-        picture.write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"no image of its valid split can be used\. 3 images that can't be read"):
-        read_labeled(source)
 
 
 def test_names_are_lent_to_a_set_without_any(tmp_path: Path) -> None:

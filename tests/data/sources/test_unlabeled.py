@@ -57,6 +57,14 @@ def test_a_pattern(pattern: str, found: list[str], pile: Path, tmp_path: Path, m
     assert names(pattern, tmp_path / "out") == found
 
 
+def test_a_way_back_and_down_again_finds_no_output(pile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_picture(pile / "out" / "drawings" / "x.png", (9, 9))
+    write_picture(pile / "out" / "frames" / "v.mp4" / "y.png", (9, 9))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    assert names("../pile/**/*.png", Path("../pile/out")) == ["a.png"]
+
+
 def test_a_list_keeps_its_order_and_counts_what_is_not_there(pile: Path, tmp_path: Path) -> None:
     listed = write_text(tmp_path / "list.txt", f"# mine\n{pile}/deep/b.JPG\n\npile/a.png\ngone.png\npile/a.png\n")
     dropped = Tally()

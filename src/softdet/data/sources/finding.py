@@ -84,7 +84,7 @@ class ImageFinder:
         below = [PurePosixPath(file.relative_to(self.root).as_posix()) for file in files]
         return _one_each(
             [
-                _nearest(self._by_stem.get(_composed(file.stem), []), own, file, PurePosixPath(name).name)
+                _nearest(self._by_stem.get(_composed(file.stem), []), own, file, _last(name))
                 for file, own, name in zip(files, below, stated, strict=True)
             ]
         )
@@ -108,13 +108,18 @@ class ImageFinder:
                 return _Claim(folder / wanted, _AT_ITS_PLACE)
         if wanted.suffix.lower() not in IMAGE_SUFFIXES:
             # CVAT names the frames of a video without an ending.
-            return _nearest(self._by_stem.get(_composed(wanted.name), []), wanted, near, wanted.name)
+            return _nearest(self._by_stem.get(_composed(wanted.name), []), wanted, near, _last(wanted.name))
         return _nearest(self._by_name.get(_composed(wanted.name), []), wanted, near)
 
 
 def _composed(name: str) -> str:
     # macOS writes an umlaut as a letter and its dots, the tools that label as one character.
     return unicodedata.normalize("NFC", name)
+
+
+def _last(name: str) -> str:
+    """The last part of a stated path, to be compared: of any system, capital letters aside."""
+    return _composed(PurePosixPath(name.replace("\\", "/")).name).lower()
 
 
 def _grouped(pairs: Iterator[tuple[str, Path]]) -> dict[str, list[Path]]:
@@ -137,12 +142,12 @@ def _nearest(images: list[Path], wanted: PurePosixPath, near: Path, stated: str 
         return None
     best = max(map(closeness, images))
     closest = [image for image in images if closeness(image) == best]
-    first, *others = [image for image in closest if image.name == stated] or closest
+    first, *others = [image for image in closest if _last(image.name) == stated] or closest
     for other in others:
         if (other.name == first.name or stated is not None) and not cmp(first, other, shallow=False):
             raise DataError(
-                f"{near}: {wanted} may be {first} or {other}, and nothing says which. State the folder with the name, "
-                "or keep one of the two below the folder that is read."
+                f"{near}: {wanted} may be {first} or {other}, and nothing says which. State the image's name in the "
+                "label file with its folder and its ending, or keep one of the two below the folder that is read."
             )
     return _Claim(first, best)
 

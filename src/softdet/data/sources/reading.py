@@ -66,12 +66,6 @@ def read_labeled(
     reasons = "; ".join(f"{number} {what} ({places[0]})" for what, number, places in dropped.rows())
     if not any(part["images"] for part in parts.values()):
         raise DataError(f"{path} ({recognised.format}): no image of it can be used. {reasons or 'It lists none.'}")
-    for split, part in parts.items():
-        if not part["images"]:
-            raise DataError(
-                f"{path} ({recognised.format}): no image of its {split} split can be used. {reasons}. Put the images "
-                "where the others are, or take that split out of the set."
-            )
     _check_cut(parts, path, noted)
     return Labeled(recognised, parts, dropped, noted)
 

@@ -56,9 +56,10 @@ def read_unlabeled(source: str | Path, frames: Path, every: int, dropped: Tally)
         files = [_inward(file) for file in files if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
         base = Path()
     # What an earlier call wrote is no source; where the source itself lies in that folder, only its frames are not.
-    own = frames.absolute().parent
-    written = own if _searched(source, base).absolute() in own.parents else frames.absolute()
-    files = [file for file in files if written not in file.absolute().parents]
+    own = frames.resolve().parent
+    written = own if _searched(source, base).resolve() in own.parents else frames.resolve()
+    places = {folder: folder.resolve() for folder in {file.parent for file in files}}
+    files = [file for file in files if written not in (places[file.parent], *places[file.parent].parents)]
     images = sorted(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
     videos = sorted(file for file in files if file.suffix.lower() in VIDEO_SUFFIXES)
     names = [_frame_folder(video, base) for video in videos]
