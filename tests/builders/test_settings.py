@@ -141,9 +141,14 @@ def test_a_runs_own_lists_move_with_it(tmp_path: Path, tiny_config: Callable[...
         run.data.mkdir(parents=True)
         run.control.path.mkdir()
         shutil.copy(valid, run.data / "valid.json")
+    # Another run has made its own lists in the old place since.
+    (old.data / "valid.json").write_text("{}")
     for run, moved in ((old, new), (old.control, new.control)):
         config = tiny_config(f"model.exp_path={run.path}", f"data.valid={old.data / 'valid.json'}")
         save_config(config, moved.config)
         loaded = config_of(moved)
         assert loaded.data.valid == new.data / "valid.json", "and not what another run has put into the old place"
         assert loaded.data.train == config.data.train, "which lies elsewhere"
+    # A copy reads the lists of the original while they are there: from there the images are found.
+    shutil.copy(new.data / "valid.json", old.data / "valid.json")
+    assert config_of(new).data.valid == old.data / "valid.json"

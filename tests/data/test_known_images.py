@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from labeled_sets import write_picture
 from PIL import Image
@@ -148,7 +149,7 @@ def test_a_stated_folder_tells_pictures_of_one_name_apart(tmp_path: Path) -> Non
     corrected.write_text('<image name="cam1/1.png"/><image name="cam2/1.png"/>')
     with with_images(corrected, images) as place:
         linked = {path.relative_to(place.parent / "images").as_posix() for path in images_below(place.parent)}
-        assert linked == {"cam1/1.png", "cam2/1.png"}
+        assert linked == {"cam1/1.png", "cam2/1.png", "2.png"}
 
 
 def test_a_picture_that_a_tool_wrote_anew_is_known_by_its_looks(tmp_path: Path) -> None:
@@ -163,3 +164,30 @@ def test_a_picture_that_a_tool_wrote_anew_is_known_by_its_looks(tmp_path: Path) 
     assert images.find(tmp_path / "back" / "2.jpg") is None, "another size, so other boxes"
     shutil.copy(tmp_path / "back" / "1.jpg", tmp_path / "back" / "2.png")
     assert images.find(tmp_path / "back" / "2.png") is None, "another picture"
+
+
+def test_a_thing_that_moved_before_a_still_camera_makes_another_picture(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    scene = Image.fromarray(noise).resize((640, 480))
+    for place, (x, y) in (("pool", (50, 60)), ("back", (400, 300))):
+        (tmp_path / place).mkdir()
+        frame = scene.copy()
+        frame.paste((200, 30, 30), (x, y, x + 120, y + 80))
+        frame.save(tmp_path / place / "1.png")
+        frame.save(tmp_path / place / "same.jpg", quality=75)
+    images = KnownImages([("1.png", tmp_path / "pool" / "1.png")])
+    assert images.find(tmp_path / "back" / "1.png") is None
+    (tmp_path / "pool" / "same.jpg").rename(tmp_path / "back" / "1.jpg")
+    assert images.find(tmp_path / "back" / "1.jpg") == (tmp_path / "pool" / "1.png").resolve()
+
+
+@pytest.mark.parametrize("names", [("1.jpg", "1.png"), ("1.png", "1.jpg")])
+def test_the_pictures_of_a_lone_file_are_all_there_whatever_it_states(names: tuple[str, str], tmp_path: Path) -> None:
+    images = known(tmp_path, *names, "deep/2.png")
+    back = tmp_path / "back"
+    back.mkdir()
+    (back / "1.xml").write_text("<annotation><filename>1.jpg</filename></annotation>")
+    (back / "list.json").write_text('{"images": [{"file_name": "2.png"}]}')
+    with with_images(back, images) as place:
+        found = {path.relative_to(place / "images").as_posix() for path in images_below(place)}
+        assert found == {"1.jpg", "1.png", "deep/2.png"}

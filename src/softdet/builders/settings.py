@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from filecmp import cmp
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,14 @@ def config_of(run: RunFolder) -> Config:
         for old, new in moves.items():
             if isinstance(path, Path) and path.absolute().is_relative_to(old):
                 moved.setdefault(f"data.{name}", new / path.absolute().relative_to(old))
-    there = {key: path for key, path in moved.items() if path.exists()}
+    there = {key: path for key, path in moved.items() if path.exists() and not _is_copy(path, _value(config, key))}
     # Not as an override, which is YAML: a folder's name may have a `#` in it.
     return with_values(config, {"model.exp_path": now, **there})
+
+
+def _is_copy(path: Path, original: Path) -> bool:
+    """Whether the original is still there: from a copy in another place its images may not be found."""
+    return path.is_file() and original.is_file() and path != original and cmp(path, original, shallow=False)
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:

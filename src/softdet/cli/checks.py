@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from lightning_fabric import Fabric
@@ -61,6 +63,7 @@ def require_sources_elsewhere(settings: Config, own: OwnData | None, data: build
         ConfigError: labels, a list, an image or a file of weights does.
     """
     named = {} if own is None else _sources(own)
+    is_inside = _inside(run.path, but=run.new_data)
     files: dict[str, list[Path]] = {
         **{f"--{name}": [Path(source)] for name, source in named.items() if source is not None},
         "model.model_path": [settings.model.model_path] if settings.model.model_path else [],
@@ -74,7 +77,7 @@ def require_sources_elsewhere(settings: Config, own: OwnData | None, data: build
     ):
         files[f"data.{name}"] = [index.source, *(record.path for record in index.images)] if index else []
     for key, paths in files.items():
-        inside = [path for path in paths if _is_below(path, run.path) and not _is_below(path, run.new_data)]
+        inside = [path for path in paths if is_inside(path)]
         if inside and inside[0].exists():
             raise ConfigError(
                 f"{key}: {inside[0]} lies in {run.path}, which would be emptied before the run starts. Name another "
@@ -83,10 +86,20 @@ def require_sources_elsewhere(settings: Config, own: OwnData | None, data: build
             )
 
 
-def _is_below(path: Path, folder: Path) -> bool:
-    """Whether a path leads into a folder, as it is written or by links."""
-    ways = ((path.absolute(), folder.absolute()), (path.resolve(), folder.resolve()))
-    return any(end in (way, *way.parents) for way, end in ways)
+def _inside(folder: Path, *, but: Path) -> Callable[[Path], bool]:
+    """Whether a path leads into a folder, as it is written or by links, and not into a part of it."""
+    whole, part = {folder.absolute(), folder.resolve()}, {but.absolute(), but.resolve()}
+    # The images of a list lie in few folders.
+    resolved = cache(Path.resolve)
+
+    def is_inside(path: Path) -> bool:
+        ways = {path.absolute(), resolved(path.parent) / path.name}
+        if path.is_symlink() or path.is_dir():
+            ways.add(path.resolve())
+        ends = {end for way in ways for end in (way, *way.parents)}
+        return bool(ends & whole) and not ends & part
+
+    return is_inside
 
 
 def prove_aloud(settings: Config, data: builders.Data, fabric: Fabric) -> Proof:

@@ -36,7 +36,8 @@ from softdet.data.merging import Corrected, corrected_images, joined, left_unlab
 from softdet.data.sources.overlap import unseen
 from softdet.data.sources.parts import Tally
 from softdet.data.sources.reading import read_labeled
-from softdet.data.sources.versions import pairs_of_versions
+from softdet.data.sources.versions import versions_among
+from softdet.data.sources.voc import NO_LABEL_FILE
 from softdet.data.writers.folders import SET_FORMATS, SetFormat, write_set
 from softdet.data.writers.label_studio import LOCAL_FILES
 from softdet.deploy.prediction import open_job
@@ -134,7 +135,8 @@ def merge(
         back = corrected_images(labeled, known, found, class_names)
     for title, tally in (("left out:", labeled.dropped), ("to know:", labeled.noted)):
         # People know where their labels are, not where they were put together with images.
-        say_lines(title, [line.replace(str(place), str(corrected)) for line in counted(tally.rows())])
+        rows = [row for row in tally.rows() if place == corrected or row[0] != NO_LABEL_FILE]
+        say_lines(title, [line.replace(str(place), str(corrected)) for line in counted(rows)])
     back, held_out = _without_evaluated(back, unlabeled, settings, class_names)
     untouched = [each for each in back if each.is_untouched]
     if changed_only:
@@ -170,8 +172,8 @@ def _without_evaluated(
     files = [record.path for index in evaluated for record in index.images if record.path.is_file()]
     allowed = set(unseen([each.path for each in back], files, Tally()))
     pool = [record.path for record in unlabeled.images] if unlabeled else []
-    versions = {image for image, _ in pairs_of_versions(allowed, files, [*files, *pool])}
-    kept = [each for each in back if each.path in allowed - versions]
+    allowed -= versions_among([each.path for each in back], files, [*files, *pool])
+    kept = [each for each in back if each.path in allowed]
     return kept, len(back) - len(kept)
 
 

@@ -18,7 +18,8 @@ from softdet.data.sources.finding import files_below, images_below, tails
 from softdet.data.writers.folders import place_image
 from softdet.errors import DataError
 
-_SMALL, _ALIKE = (32, 32), 6.0  # pixels, and the mean difference of their grey in 255 steps
+# Pictures are compared at so many pixels, in squares of so many, by the mean difference of their grey in 255 steps.
+_SIDE, _PART, _ALIKE = 256, 16, 12.0
 # Label Studio puts it before the name of an uploaded file.
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{6,}-")
 
@@ -129,7 +130,7 @@ def _paths_in(text: str) -> set[PurePosixPath]:
     """All that may be the path of a file in a JSON or an XML, and more."""
     with suppress(ValueError):
         text = json.dumps(json.loads(text), ensure_ascii=False)
-    return {PurePosixPath(path.replace("\\", "/")) for path in re.findall(r'[^"<>]+\.\w+', text)}
+    return {PurePosixPath(path.replace("\\", "/")) for path in re.findall(r'(?<![^"<>])[^"<>]+\.\w+', text)}
 
 
 def _stated_below(folder: Path, known: KnownImages) -> set[str]:
@@ -150,19 +151,19 @@ def _stage(corrected: Path, known: KnownImages, staged: Path) -> Path:
         labels = []
     else:
         shutil.copytree(corrected, staged)
-        labels = [file for file in files_below(staged) if file.suffix.lower() in (".txt", ".xml")]
+        labels = [file for file in files_below(staged) if file.suffix.lower() == ".txt"]
     stems = {str(PurePosixPath(name).with_suffix("")).lower(): name for name in known}
     paired = {file: name for file in labels if (name := _name_of(file.relative_to(staged), stems))}
     for file, name in paired.items():
         # YOLO's labels lie beside their images, or in `labels/` for those in `images/`.
         parts = ("images" if part == "labels" else part for part in file.relative_to(staged).parts)
         _link(known.named(name), staged.joinpath(*parts).with_suffix(PurePosixPath(name).suffix))
-    # All where the labels name none: their names may have been changed.
-    stated = _stated_below(staged, known) or (
-        set() if paired else {name for name in known if not known.is_shared(name)}
-    )
-    for name in stated - set(paired.values()):
-        _link(known.named(name), staged / "images" / name)
+    if not paired:
+        stated = _stated_below(staged, known)
+        for name in known:
+            # An error where it matters, and no guess where it doesn't.
+            if name in stated or not known.is_shared(name):
+                _link(known.named(name), staged / "images" / name)
     return staged / corrected.name if corrected.is_file() else staged
 
 
@@ -189,13 +190,17 @@ def _only(paths: Sequence[Path]) -> Path | None:
 
 
 def _looks_like(first: Path, second: Path) -> bool:
-    """Whether two pictures are of one size and look the same, as one does that was written anew."""
+    """Whether two pictures are of one size and look the same all over, as one does that was written anew."""
     try:
         pictures = [read_image(path) for path in (first, second)]
     except DataError:
         return False
-    small = [np.asarray(picture.convert("L").resize(_SMALL), np.float32) for picture in pictures]
-    return pictures[0].size == pictures[1].size and float(np.abs(small[0] - small[1]).mean()) < _ALIKE
+    if pictures[0].size != pictures[1].size:
+        return False
+    grey = [np.asarray(picture.convert("L").resize((_SIDE, _SIDE)), np.float32) for picture in pictures]
+    # By parts: what moved before a camera that stands still changes few of them.
+    parts = np.abs(grey[0] - grey[1]).reshape(_SIDE // _PART, _PART, _SIDE // _PART, _PART)
+    return float(parts.mean((1, 3)).max()) < _ALIKE
 
 
 def _is_same(first: Path, second: Path) -> bool:

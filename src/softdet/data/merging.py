@@ -19,7 +19,7 @@ from softdet.data.sources.assembling import header_sizes
 from softdet.data.sources.overlap import unseen
 from softdet.data.sources.parts import Tally
 from softdet.data.sources.reading import Labeled
-from softdet.data.sources.versions import pairs_of_versions
+from softdet.data.sources.versions import versions_among
 from softdet.data.writers.found import FoundImage
 from softdet.errors import DataError
 
@@ -126,7 +126,7 @@ def left_unlabeled(unlabeled: Index, corrected: Sequence[Corrected], folder: Pat
         folder: where the new list will lie.
     """
     pool, back = [record.path for record in unlabeled.images], [each.path for each in corrected]
-    stays = set(unseen(pool, back, Tally())) - {path for _, path in pairs_of_versions(back, pool, [*pool, *back])}
+    stays = set(unseen(pool, back, Tally())) - versions_among(pool, back, [*pool, *back])
     left = [record for record in unlabeled.images if record.path in stays]
     sizes = header_sizes([record.path for record in left if record.size is None])
     images = []

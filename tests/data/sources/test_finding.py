@@ -128,6 +128,8 @@ def test_of_pictures_that_differ_in_their_endings_the_stated_one_is_meant(tmp_pa
     finder = ImageFinder(tmp_path, [])
     for stated in ("0.png", "old/way/0.PNG", "C:\\old\\way\\0.png"):
         assert finder.find_of([tmp_path / "0.xml"], [stated]) == [tmp_path / "0.png"]
+    files(tmp_path, "0.PNG")
+    assert ImageFinder(tmp_path, []).find_of([tmp_path / "0.xml"], ["0.png"]) == [tmp_path / "0.png"]
     with pytest.raises(DataError, match=r"0\.xml may be .*0\.jpg or .*0\.png"):
         finder.find_of([tmp_path / "0.xml"], ["renamed.png"])
     # A name without an ending, as CVAT writes of a video's frames.

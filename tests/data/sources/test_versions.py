@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from softdet.data.sources.versions import pairs_of_versions, version_keys
+from softdet.data.sources.versions import version_keys, versions_among
 
 
 @pytest.mark.parametrize(
@@ -23,13 +23,14 @@ from softdet.data.sources.versions import pairs_of_versions, version_keys
     ],
 )
 def test_pairs(image: str, picture: str, is_pair: bool) -> None:
-    pairs = pairs_of_versions([Path(image)], [Path(picture)], [Path(picture)])
-    assert pairs == ([(Path(image), Path(picture))] if is_pair else [])
+    assert versions_among([Path(image)], [Path(picture)], [Path(picture)]) == ({Path(image)} if is_pair else set())
 
 
 def test_a_name_that_several_pictures_have_tells_nothing() -> None:
     pool = [Path("cam1/1.jpg"), Path("cam2/1.jpg")]
-    assert pairs_of_versions([Path("back/1_jpg.rf.0a.jpg")], pool, pool) == []
+    assert versions_among([Path("back/1_jpg.rf.0a.jpg")], pool, pool) == set()
+    many = [Path(f"pool/image_jpg.rf.{number:02}.jpg") for number in range(11)]
+    assert versions_among([Path("back/image_jpg.rf.0a.jpg")], many, many) == set()
 
 
 def test_versions_in_one_folder_have_one_key_and_other_pictures_their_own() -> None:

@@ -84,7 +84,7 @@ class ImageFinder:
         below = [PurePosixPath(file.relative_to(self.root).as_posix()) for file in files]
         return _one_each(
             [
-                _nearest(self._by_stem.get(_composed(file.stem), []), own, file, _last(name))
+                _nearest(self._by_stem.get(_composed(file.stem), []), own, file, name)
                 for file, own, name in zip(files, below, stated, strict=True)
             ]
         )
@@ -108,7 +108,7 @@ class ImageFinder:
                 return _Claim(folder / wanted, _AT_ITS_PLACE)
         if wanted.suffix.lower() not in IMAGE_SUFFIXES:
             # CVAT names the frames of a video without an ending.
-            return _nearest(self._by_stem.get(_composed(wanted.name), []), wanted, near, _last(wanted.name))
+            return _nearest(self._by_stem.get(_composed(wanted.name), []), wanted, near, wanted.name)
         return _nearest(self._by_name.get(_composed(wanted.name), []), wanted, near)
 
 
@@ -117,9 +117,11 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _last(name: str) -> str:
-    """The last part of a stated path, to be compared: of any system, capital letters aside."""
-    return _composed(PurePosixPath(name.replace("\\", "/")).name).lower()
+def _of_name(stated: str | None, images: Sequence[Path]) -> list[Path]:
+    """Those whose name ends a stated path of any system; capital letters count where they tell them apart."""
+    name = _composed(PurePosixPath((stated or "").replace("\\", "/")).name)
+    exact = [image for image in images if _composed(image.name) == name]
+    return exact or [image for image in images if _composed(image.name).lower() == name.lower()]
 
 
 def _grouped(pairs: Iterator[tuple[str, Path]]) -> dict[str, list[Path]]:
@@ -142,7 +144,7 @@ def _nearest(images: list[Path], wanted: PurePosixPath, near: Path, stated: str 
         return None
     best = max(map(closeness, images))
     closest = [image for image in images if closeness(image) == best]
-    first, *others = [image for image in closest if _last(image.name) == stated] or closest
+    first, *others = _of_name(stated, closest) or closest
     for other in others:
         if (other.name == first.name or stated is not None) and not cmp(first, other, shallow=False):
             raise DataError(

@@ -8,6 +8,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 
 _VERSION = re.compile(r"(?P<name>.+)_(?P<ending>jpe?g|png|bmp|webp|tiff?)\.rf\.[^.]+", re.IGNORECASE)
+# Of more with one name the name is a common one, such as `image.jpg`.
+_MOST_VERSIONS = 10
 # Other signs than letters and digits are lost on the way.
 _SIGNS = re.compile(r"[\W_]+")
 
@@ -18,10 +20,8 @@ def version_keys(paths: Sequence[Path]) -> list[Hashable]:
     return [key if (key := (path.parent, _key(path))) in with_versions else path for path in paths]
 
 
-def pairs_of_versions(
-    images: Iterable[Path], pictures: Iterable[Path], known: Iterable[Path]
-) -> list[tuple[Path, Path]]:
-    """Which images and pictures are, by their names, one picture, one of the two or both as versions of it.
+def versions_among(images: Sequence[Path], pictures: Sequence[Path], known: Iterable[Path]) -> set[Path]:
+    """Those of some images that are, by their names, one picture with one of others, either or both as its version.
 
     Args:
         images: the ones.
@@ -29,16 +29,15 @@ def pairs_of_versions(
         known: all pictures; a name that several of them have, in folders of their own, tells nothing.
     """
     shared = Counter(_key(path) for path in {path.resolve() for path in known} if not _is_version(path))
-    by_key: dict[str, list[Path]] = {}
-    for picture in pictures:
-        by_key.setdefault(_key(picture), []).append(picture)
-    return [
-        (image, picture)
-        for image in images
-        if shared[_key(image)] <= 1
-        for picture in by_key.get(_key(image), ())
-        if _is_version(image) or _is_version(picture)
-    ]
+    plain = {_key(picture) for picture in pictures if not _is_version(picture)}
+    versions = Counter(_key(picture) for picture in pictures if _is_version(picture))
+
+    def is_one(image: Path) -> bool:
+        key, is_version = _key(image), _is_version(image)
+        by_versions = versions[key] > 0 and (not is_version or versions[key] <= _MOST_VERSIONS)
+        return shared[key] <= 1 and (by_versions or (is_version and key in plain))
+
+    return {image for image in images if is_one(image)}
 
 
 def _is_version(path: Path) -> bool:

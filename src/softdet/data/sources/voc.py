@@ -13,6 +13,7 @@ from softdet.data.sources.finding import ImageFinder, files_below, tails
 from softdet.data.sources.parts import Box, Corners, Entry, Part, Split, Tally, categories_of, split_of_path
 from softdet.errors import DataError
 
+NO_LABEL_FILE = "images without a label file (they will do as unlabeled ones)"
 _NAN = float("nan")
 # CVAT and Datumaro call the lists as the subsets are called there: `Train`, `Validation`.
 _SPLIT_LISTS: tuple[tuple[Split, tuple[str, ...]], ...] = (
@@ -78,7 +79,7 @@ def read_voc(root: Path, dropped: Tally, noted: Tally) -> dict[Split, Part]:
         )
     for image in finder.images:
         if image not in found:
-            dropped.add("images without a label file (they will do as unlabeled ones)", image.name)
+            dropped.add(NO_LABEL_FILE, image.name)
     return {split: Part(part.categories, sorted(part.entries, key=lambda e: e.path)) for split, part in parts.items()}
 
 
