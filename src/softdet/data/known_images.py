@@ -133,15 +133,16 @@ def _paths_in(text: str) -> set[PurePosixPath]:
     return {PurePosixPath(path.replace("\\", "/")) for path in re.findall(r'(?<![^"<>])[^"<>]+\.\w+', text)}
 
 
-def _stated_below(folder: Path, known: KnownImages) -> set[str]:
+def _stated_below(folder: Path, known: KnownImages) -> set[str | None]:
     """The known names that label files state, each by as much of its path as is known."""
     names = set(known)
-    stated = set()
+    stated: set[str | None] = set()
     for file in files_below(folder):
         if file.suffix.lower() in (".json", ".xml"):
             for path in _paths_in(file.read_text(encoding="utf-8", errors="replace")):
-                stated |= set(next(([way] for tail in tails(Path(path)) if (way := tail.as_posix()) in names), []))
-    return stated
+                ways = (tail.as_posix() for tail in tails(Path(path)))
+                stated.add(next((way for way in ways if way in names), None))
+    return stated - {None}
 
 
 def _stage(corrected: Path, known: KnownImages, staged: Path) -> Path:
