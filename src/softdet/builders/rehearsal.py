@@ -18,7 +18,7 @@ from lightning_fabric import Fabric
 from softdet.builders.arms import count_burn_in, count_steps, has_control
 from softdet.builders.data import Data, batch_sizes, cache_rooms, some_readable
 from softdet.builders.detector import make_card
-from softdet.builders.settings import with_values
+from softdet.builders.settings import BURN_IN, with_values
 from softdet.builders.trainer import make_trainer
 from softdet.config import Config
 from softdet.engine.progress import Stopwatch, memory_gb
@@ -29,7 +29,6 @@ from softdet.evaluation.inference import detections_over
 _STEPS = 3
 _EVALUATED = 8
 _IN_GALLERY = 2
-_BURN_IN = "soft_teacher.burn_in_steps"
 _FEWEST_STEPS = 10
 # Below these the control has hardly begun, and nothing that a teacher says is worth learning.
 FEW_BURN_IN_STEPS = 300
@@ -194,7 +193,7 @@ def fit_hours(config: Config, data: Data, measured: Measured, hours: float) -> d
 
     def schedule(steps: int) -> dict[str, int]:
         fitted = {"params.iterations": steps}
-        return fitted if burn_in is None else fitted | {_BURN_IN: round(burn_in / num_steps * steps)}
+        return fitted if burn_in is None else fitted | {BURN_IN: round(burn_in / num_steps * steps)}
 
     def training(steps: int) -> float:
         phases = phases_of(with_values(config, schedule(steps)), data, measured)

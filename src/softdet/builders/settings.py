@@ -28,7 +28,7 @@ _OF_THE_START = {
     "model.anchor_sizes": "anchor_sizes",
     "model.anchor_octaves": "anchor_octaves",
 }
-_BURN_IN = "soft_teacher.burn_in_steps"
+BURN_IN = "soft_teacher.burn_in_steps"
 _ALSO_READ = ("params.resize", "model.anchor_ratios", "optimizer.which")
 
 
@@ -61,7 +61,7 @@ def decide(config: Config, data: Data, fabric: Fabric) -> Decided:
     if decided.soft_teacher.enabled and decided.soft_teacher.burn_in_steps is None:
         # Written out, so that a run that is made longer later keeps the burn-in that it had.
         num_steps = count_steps(decided, len(data.train))
-        burn_in = Setting(_BURN_IN, planned_burn_in(decided, num_steps), f"for {num_steps:,} steps, as it was left out")
+        burn_in = Setting(BURN_IN, planned_burn_in(decided, num_steps), f"for {num_steps:,} steps, as it was left out")
         settings, decided = [*settings, burn_in], with_values(decided, {burn_in.key: burn_in.value})
     return Decided(decided, tuple(settings))
 
@@ -74,16 +74,24 @@ def config_of(run: RunFolder) -> Config:
     """
     config, now = load_config(run.config), run.path.absolute()
     then = config.model.exp_path.absolute()
-    # A run's own lists move with it; a control's are those of the run around it.
-    moves = {then: now} | ({then.parent: now.parent} if now.name == then.name == run.control.path.name else {})
-    moved: dict[str, Path] = {}
-    for name, path in config.data:
-        for old, new in moves.items():
-            if isinstance(path, Path) and path.absolute().is_relative_to(old):
-                moved.setdefault(f"data.{name}", new / path.absolute().relative_to(old))
-    there = {key: path for key, path in moved.items() if path.exists() and not _is_copy(path, _value(config, key))}
+    if now.name == then.name == run.control.path.name:
+        # A control's lists are those of the run around it.
+        moved = _own_lists(config, then.parent, now.parent)
+    else:
+        moved = _own_lists(config, then, now)
     # Not as an override, which is YAML: a folder's name may have a `#` in it.
-    return with_values(config, {"model.exp_path": now, **there})
+    return with_values(config, {"model.exp_path": now, **moved})
+
+
+def _own_lists(config: Config, then: Path, now: Path) -> dict[str, Path]:
+    """Where the lists that lay in a run's folder are since that was moved, by their keys."""
+    moved = {}
+    for name, path in config.data:
+        if isinstance(path, Path) and path.absolute().is_relative_to(then):
+            place = now / path.absolute().relative_to(then)
+            if place.exists() and not _is_copy(place, path):
+                moved[f"data.{name}"] = place
+    return moved
 
 
 def _is_copy(path: Path, original: Path) -> bool:

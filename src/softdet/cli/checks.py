@@ -62,7 +62,7 @@ def require_sources_elsewhere(settings: Config, own: OwnData | None, data: build
     Raises:
         ConfigError: labels, a list, an image or a file of weights does.
     """
-    named = {} if own is None else _sources(own)
+    named = {} if own is None else own.sources
     is_inside = _inside(run.path, but=run.new_data)
     files: dict[str, list[Path]] = {
         **{f"--{name}": [Path(source)] for name, source in named.items() if source is not None},
@@ -161,7 +161,7 @@ def _in_a_line(finding: Finding) -> str:
 def _next_command(settings: Config, own: OwnData | None) -> str:
     data, (height, width) = settings.data, settings.params.image_size
     if own is not None:
-        named = _sources(own)
+        named = own.sources
     else:
         unlabeled = data.unlabeled if settings.soft_teacher.enabled else None
         named = {"labeled": data.train, "unlabeled": unlabeled, "valid": data.valid, "test": data.test}
@@ -169,7 +169,3 @@ def _next_command(settings: Config, own: OwnData | None) -> str:
     options = [f"--{name} {shlex.quote(str(value))}" for name, value in named.items() if value is not None]
     sizes = ",".join(f"{float(size):g}" for size in settings.model.anchor_sizes)
     return " ".join(["softdet doctor", *options, f"--image-size {height}x{width}", f"--anchor-sizes {sizes}"])
-
-
-def _sources(own: OwnData) -> dict[str, str | Path | None]:
-    return {"labeled": own.labeled, "unlabeled": own.unlabeled, "valid": own.valid, "test": own.test}

@@ -37,6 +37,11 @@ class OwnData:
     test: Path | None
     group_by: str | None = None
 
+    @property
+    def sources(self) -> dict[str, str | Path | None]:
+        """What was named, by the option."""
+        return {"labeled": self.labeled, "unlabeled": self.unlabeled, "valid": self.valid, "test": self.test}
+
 
 def own_data(
     labeled: Path | None,
@@ -109,8 +114,8 @@ def prepared(own: OwnData | None, settings: Config, fabric: Fabric, *, overwrite
 
 def _as_named(text: str, own: OwnData, out: Path) -> str:
     """A message about the lists that are about to go, in words of the folders that they were made from."""
-    sources = {"train": own.labeled, "valid": own.valid, "test": own.test, "unlabeled": own.unlabeled}
-    for name, source in sources.items():
+    for option, source in own.sources.items():
+        name = "train" if option == "labeled" else option
         text = text.replace(str(out / f"{name}.json"), str(source or own.labeled))
     return text
 

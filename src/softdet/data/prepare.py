@@ -117,10 +117,9 @@ def prepare(
             noted.update(other.noted)
     for split, content in contents.items():
         if not content["images"]:
-            reasons = "; ".join(f"{number} {what} ({places[0]})" for what, number, places in dropped.rows())
             raise DataError(
-                f"no image of the {split} split can be used. {reasons}. Put the images where the others are, take the "
-                f"split out of the set, or name other images with --{'labeled' if split == 'train' else split}."
+                f"no image of the {split} split can be used. {dropped.in_a_line()}. Put the images where the others "
+                f"are, take the split out of the set, or name others with --{'labeled' if split == 'train' else split}."
             )
     contents = apart(contents, dropped, noted)
     ordered = [split for split in _SPLITS if split in contents]

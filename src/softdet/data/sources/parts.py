@@ -41,6 +41,10 @@ class Tally:
         for what, examples in other._examples.items():
             self._examples[what] = [*self._examples.get(what, []), *examples][:_NUM_EXAMPLES]
 
+    def in_a_line(self) -> str:
+        """How often each, with its first place: why nothing is left."""
+        return "; ".join(f"{count} {what} ({places[0]})" for what, count, places in self.rows())
+
     def rows(self) -> list[tuple[str, int, tuple[str, ...]]]:
         """What, how often, and where first; the most frequent first."""
         return [(what, count, tuple(self._examples[what])) for what, count in self.counts.most_common()]

@@ -63,9 +63,9 @@ def read_labeled(
     found = _without_unlabeled(found, path, noted, unlabeled)
     numbers = count(1)
     parts = {split: assemble(part, numbers, dropped, noted) for split, part in found.items() if part.entries}
-    reasons = "; ".join(f"{number} {what} ({places[0]})" for what, number, places in dropped.rows())
     if not any(part["images"] for part in parts.values()):
-        raise DataError(f"{path} ({recognised.format}): no image of it can be used. {reasons or 'It lists none.'}")
+        reasons = dropped.in_a_line() or "It lists none."
+        raise DataError(f"{path} ({recognised.format}): no image of it can be used. {reasons}")
     _check_cut(parts, path, noted)
     return Labeled(recognised, parts, dropped, noted)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import glob
-from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 
 from softdet.data.index import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 from softdet.data.index_reading import load_unlabeled
-from softdet.data.sources.finding import files_below, images_below
+from softdet.data.sources.finding import files_below
 from softdet.data.sources.parts import Tally
 from softdet.data.sources.video import VIDEO_SUFFIXES, write_frames
 from softdet.errors import DataError
@@ -31,30 +30,9 @@ def read_unlabeled(source: str | Path, frames: Path, every: int, dropped: Tally)
     Raises:
         DataError: there is nothing at the source, or no image in it.
     """
-    path = Path(source)
-    if path.is_dir():
-        files = list(files_below(path))
-        for file in files:
-            if file.suffix.lower() in UNREAD_SUFFIXES:
-                dropped.add("pictures in a form that isn't read: convert them to JPEG", file.name)
-        files = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
-        base = path
-    elif path.is_file():
-        match path.suffix.lower():
-            case ".json":
-                return [record.path for record in load_unlabeled(path).images]
-            case ".txt":
-                return _listed(path, dropped)
-        files, base = [path], path.parent
-    else:
-        # A path's own `glob` takes no absolute pattern.
-        files = [Path(name) for name in glob.glob(str(source), recursive=True)]  # noqa: PTH207
-        if not files:
-            is_pattern = glob.has_magic(str(source))
-            found = "no file matches" if is_pattern else "there is no file or folder"
-            raise DataError(f"{found} {source}, seen from {Path.cwd()}. Is the path right?")
-        files = [_inward(file) for file in files if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
-        base = Path()
+    if _is_list(source):
+        return _listed(Path(source), dropped)
+    files, base = _found(source, dropped)
     # What an earlier call wrote is no source; where the source itself lies in that folder, only its frames are not.
     own = frames.resolve().parent
     written = own if _searched(source, base).resolve() in own.parents else frames.resolve()
@@ -75,18 +53,35 @@ def read_unlabeled(source: str | Path, frames: Path, every: int, dropped: Tally)
 
 def pictures_of(source: str | Path) -> set[Path]:
     """The resolved images of a source, without a look at its videos; none where the source is none."""
+    try:
+        files = _listed(Path(source), Tally()) if _is_list(source) else _found(source, Tally())[0]
+    except DataError:
+        return set()
+    return {file.resolve() for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
+
+
+def _is_list(source: str | Path) -> bool:
+    return Path(source).is_file() and Path(source).suffix.lower() in (".json", ".txt")
+
+
+def _found(source: str | Path, dropped: Tally) -> tuple[list[Path], Path]:
+    """The images and videos of a source that is no list, and the folder that these are named from."""
     path = Path(source)
     if path.is_dir():
-        return {file.resolve() for file in images_below(path)}
-    with suppress(DataError):
-        match path.suffix.lower():
-            case ".json" if path.is_file():
-                return {record.path.resolve() for record in load_unlabeled(path).images}
-            case ".txt" if path.is_file():
-                return {file.resolve() for file in _listed(path, Tally())}
-    # A path's own `glob` takes no absolute pattern.
-    files = (Path(name) for name in glob.glob(str(source), recursive=True))  # noqa: PTH207
-    return {file.resolve() for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
+        files, base = list(files_below(path)), path
+        for file in files:
+            if file.suffix.lower() in UNREAD_SUFFIXES:
+                dropped.add("pictures in a form that isn't read: convert them to JPEG", file.name)
+    elif path.is_file():
+        files, base = [path], path.parent
+    else:
+        # A path's own `glob` takes no absolute pattern.
+        files, base = [_inward(Path(name)) for name in glob.glob(str(source), recursive=True)], Path()  # noqa: PTH207
+        if not files:
+            is_pattern = glob.has_magic(str(source))
+            found = "no file matches" if is_pattern else "there is no file or folder"
+            raise DataError(f"{found} {source}, seen from {Path.cwd()}. Is the path right?")
+    return [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES], base
 
 
 def _inward(path: Path) -> Path:
@@ -111,6 +106,8 @@ def _frame_folder(video: Path, base: Path) -> Path:
 
 
 def _listed(file: Path, dropped: Tally) -> list[Path]:
+    if file.suffix.lower() == ".json":
+        return [record.path for record in load_unlabeled(file).images]
     try:
         lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
