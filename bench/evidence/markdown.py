@@ -74,11 +74,11 @@ def accuracy_tables(results: Results) -> str:
         [
             name,
             title(arm),
-            *(_of_fold(results.of(name, arm), fold) for fold in folds),
+            *(_of_fold(results, name, arm, fold) for fold in folds),
             _mean_and_sd(results.reported(name, arm)),
             _mean([row.AP50 for row in results.reported(name, arm)]),
             _mean([row.AP_agnostic for row in results.reported(name, arm)]),
-            _of_fold(results.of(name, arm), tuning),
+            _of_fold(results, name, arm, tuning),
         ]
         for name in sets
         for arm in arms
@@ -206,7 +206,7 @@ def _ablated(results: Results, name: str, arm: str, start: str) -> list[str]:
     folds = results.table.groups["ablation"].folds
     rows = results.reported(name, arm)
     gained = "" if arm == start else _signed(gain(rows, on_folds_of(results, name, start, arm)))
-    return [", ".join(_of_fold(results.of(name, arm), fold) for fold in folds), _mean([row.AP for row in rows]), gained]
+    return [", ".join(_of_fold(results, name, arm, fold) for fold in folds), _mean([row.AP for row in rows]), gained]
 
 
 def _is_no_change(results: Results, name: str, arm: str, start: str) -> bool:
@@ -216,8 +216,14 @@ def _is_no_change(results: Results, name: str, arm: str, start: str) -> bool:
     return len({digest_of(table, job) for job in jobs}) == 1
 
 
-def _of_fold(rows: Sequence[Row], fold: int) -> str:
-    return " / ".join(f"{100 * row.AP:.1f}" for row in rows if row.fold == fold) or _NOTHING
+def _of_fold(results: Results, name: str, arm: str, fold: int) -> str:
+    """Seeds after a slash; how many runs it is the mean of, where it is of several."""
+    cells = []
+    for row in results.of(name, arm):
+        if row.fold == fold:
+            draws = results.draws[name, arm, row.fold, row.seed]
+            cells.append(f"{100 * row.AP:.1f}" + (f" ({draws} runs)" if draws > 1 else ""))
+    return " / ".join(cells) or _NOTHING
 
 
 def _mean_and_sd(rows: Sequence[Row]) -> str:

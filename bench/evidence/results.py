@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean, stdev
 from typing import Any, Literal
 
@@ -21,11 +21,15 @@ class Results:
 
     Attributes:
         table: what was to be run.
-        rows: those that serve an arm; one row may serve several.
+        rows: those that serve an arm; one row may serve several. Of a run that was made more than once, one that holds
+            the means.
+        draws: how many runs each of them stands for, by set, arm, fold and seed; rounding alone is another draw on
+            another machine, so none of them is more right than the others.
     """
 
     table: Table
     rows: dict[tuple[str, str], tuple[Row, ...]]
+    draws: dict[tuple[str, str, int, int], int]
 
     def of(self, set_name: str, arm: str) -> tuple[Row, ...]:
         """All rows of an arm on a set, the tuning fold's among them."""
@@ -38,12 +42,27 @@ class Results:
 
 
 def collect(table: Table, rows: Sequence[Row]) -> Results:
-    """Give each arm of the table the rows of its config; of equal ones the last. See `stale_rows` for the others."""
-    found: dict[tuple[str, str], dict[tuple[int, int], Row]] = {}
+    """Give each arm of the table the rows of its config; equal ones as their mean. See `stale_rows` for the others."""
+    found: dict[tuple[str, str], dict[tuple[int, int], list[Row]]] = {}
     for row in rows:
         for arm in arms_served(table, row):
-            found.setdefault((row.set, arm), {})[row.fold, row.seed] = row
-    return Results(table, {key: tuple(runs[run] for run in sorted(runs)) for key, runs in found.items()})
+            found.setdefault((row.set, arm), {}).setdefault((row.fold, row.seed), []).append(row)
+    return Results(
+        table,
+        {key: tuple(mean_of(runs[run]) for run in sorted(runs)) for key, runs in found.items()},
+        {(*key, *run): len(same) for key, runs in found.items() for run, same in runs.items()},
+    )
+
+
+def mean_of(rows: Sequence[Row]) -> Row:
+    """The last of some rows with the mean of each AP."""
+    return replace(
+        rows[-1],
+        AP=fmean(row.AP for row in rows),
+        AP50=fmean(row.AP50 for row in rows),
+        AP75=fmean(row.AP75 for row in rows),
+        AP_agnostic=fmean(row.AP_agnostic for row in rows),
+    )
 
 
 def arms_served(table: Table, row: Row) -> list[str]:
@@ -125,7 +144,8 @@ def summarize(results: Results, set_name: str, arm: str) -> dict[str, Any]:
 
     Returns:
         AP_mean, AP_std (of the sample), AP50_mean, AP75_mean, AP_agnostic_mean, in [0, 1], None as long as one of these
-        folds has no run; `runs`, with `tuning` true for those of the tuning fold, which are in none of the means.
+        folds has no run; `runs`, with `tuning` true for those of the tuning fold, which are in none of the means, and
+        `draws`, how many each is the mean of.
     """
     rows = results.reported(set_name, arm)
     return {
@@ -135,8 +155,11 @@ def summarize(results: Results, set_name: str, arm: str) -> dict[str, Any]:
         "AP75_mean": _mean([row.AP75 for row in rows]),
         "AP_agnostic_mean": _mean([row.AP_agnostic for row in rows]),
         "runs": [
-            {name: value for name, value in asdict(row).items() if name in _OF_A_RUN}
-            | {"tuning": row.fold == results.table.tuning_fold}
+            {name: _plain(value) for name, value in asdict(row).items() if name in _OF_A_RUN}
+            | {
+                "draws": results.draws[set_name, arm, row.fold, row.seed],
+                "tuning": row.fold == results.table.tuning_fold,
+            }
             for row in results.of(set_name, arm)
         ],
     }
@@ -190,6 +213,10 @@ def on_folds_of(results: Results, set_name: str, arm: str, other: str) -> list[R
 
 def _mean(values: Sequence[float]) -> float | None:
     return _rounded(fmean(values) if values else None)
+
+
+def _plain(value: object) -> object:
+    return _rounded(value) if isinstance(value, float) else value
 
 
 def _rounded(value: float | None) -> float | None:

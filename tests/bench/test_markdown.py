@@ -47,6 +47,8 @@ def test_the_tables_show_the_numbers_in_percent() -> None:
     assert "| threshold 0.7 | 40.0, - | - | - |" in ablation_table(results)
     worse = collect(table, [replace(row, AP=0.2) if row.arm == "soft_teacher" else row for row in rows])
     assert "Tuned Soft Teacher is below its control on drawn." in accuracy_tables(worse)
+    again = collect(table, [*rows, make_row(table, "soft_teacher", 2, 0.50)])
+    assert "| drawn | Soft Teacher, tuned | 47.0 (2 runs) | 46.0 | 46.5 (0.7) |" in accuracy_tables(again)
     assert "Not run yet" not in accuracy_tables(results)
     assert "| drawn | Soft Teacher, tuned | -" not in accuracy_tables(collect(table, rows[:1]))
     assert accuracy_tables(collect(table, [])) == "Not run yet: anything on drawn."

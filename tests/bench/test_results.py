@@ -44,6 +44,18 @@ def test_means_shares_and_gains_are_those_worked_out_by_hand() -> None:
     json.dumps(content)
 
 
+def test_a_run_that_was_made_again_counts_once_with_the_mean_of_all() -> None:
+    table = make_table()
+    again = make_row(table, "supervised", 2, 0.39, AP50=0.5, commit="def")
+    results = collect(table, [*full_rows(table), again, make_row(table, "supervised", 2, 0.6, seed=99)])
+    second, other_seed, third = [row for row in results.of("drawn", "supervised") if row.fold != 1]
+    # .29 and .39; .59 and .50.
+    assert (second.AP, second.AP50, second.commit) == (pytest.approx(0.34), pytest.approx(0.545), "def")
+    assert (0.6, pytest.approx(0.31)) == (other_seed.AP, third.AP), "another seed is a run of its own"
+    runs = summarize(results, "drawn", "supervised")["runs"]
+    assert [(run["fold"], run["draws"]) for run in runs] == [(1, 1), (2, 2), (2, 1), (3, 1)]
+
+
 def test_one_gain_over_all_pairs_of_runs() -> None:
     table = make_table()
     gains = {2: 0.03, 3: -0.01}

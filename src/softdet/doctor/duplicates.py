@@ -14,7 +14,10 @@ from softdet.doctor.pools import Pool
 
 _EVALUATED = ("valid", "test")
 _APART = "softdet prepare --group-by REGEX keeps videos, sites or series on one side."
-_TAKE_OUT = "Take them out of one of the two; softdet prepare does so by itself."
+_TAKE_OUT = (
+    "Take them out of one of the two. softdet prepare and softdet train --labeled do so by themselves; the lists of a "
+    "config are trained on as they are."
+)
 
 
 def check_duplicates(pools: Sequence[Pool], facts: Sequence[Mapping[int, Facts]]) -> list[Finding]:
