@@ -236,7 +236,8 @@ def _mean(values: Sequence[float]) -> str:
 
 
 def _signed(value: float | None) -> str:
-    return _NOTHING if value is None else f"{100 * value:+.1f}"
+    # Adding 0 makes the zero of a small loss a plain one.
+    return _NOTHING if value is None else f"{round(100 * value, 1) + 0:+.1f}"
 
 
 def _percent(value: float | None) -> str:

@@ -45,6 +45,8 @@ def test_the_tables_show_the_numbers_in_percent() -> None:
     assert changes_table(results, "search") == "Not run yet.", "the table has no such group"
     assert "| threshold 0.5 (no change on drawn) | 44.0, 46.0 | 45.0 | +0.0 |" in ablation_table(results)
     assert "| threshold 0.7 | 40.0, - | - | - |" in ablation_table(results)
+    level = [make_row(table, "threshold_0.7", fold, 0.44 + 0.02 * (fold - 2) - 1e-5) for fold in (2, 3)]
+    assert "| threshold 0.7 | 44.0, 46.0 | 45.0 | +0.0 |" in ablation_table(collect(table, [*full_rows(table), *level]))
     worse = collect(table, [replace(row, AP=0.2) if row.arm == "soft_teacher" else row for row in rows])
     assert "Tuned Soft Teacher is below its control on drawn." in accuracy_tables(worse)
     again = collect(table, [*rows, make_row(table, "soft_teacher", 2, 0.50)])

@@ -9,12 +9,25 @@ import sys
 
 import torch
 
-# Fabric leaves NCCL's group by itself at the end, which is what users have. It leaves Gloo's behind, and then a thread
-# of Gloo's now and then aborts a process that has done all its work.
-LEAVE_THE_GROUP = """
-import atexit
+# Runs a program and ends without taking Python down. Fabric leaves NCCL's group by itself at the end, which is what
+# users have; of Gloo, which it leaves behind, a thread that wants Python while that is taken down aborts the process
+# now and then, with all of its work done.
+AND_END = """
+import os, sys, traceback
 import torch.distributed as dist
-atexit.register(lambda: dist.is_initialized() and dist.destroy_process_group())
+try:
+    exec({program!r})
+    status = 0
+except SystemExit as ended:
+    status = ended.code or 0
+except BaseException:
+    traceback.print_exc()
+    status = 1
+if dist.is_initialized():
+    dist.destroy_process_group()
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(status)
 """
 
 COMMAND_LINE = """
@@ -45,7 +58,7 @@ def run_two_processes(*arguments: str, program: str = COMMAND_LINE) -> tuple[str
     common |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": str(torch.get_num_threads())}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", LEAVE_THE_GROUP + program, *arguments],
+            [sys.executable, "-c", AND_END.format(program=program), *arguments],
             env=os.environ | common | {"RANK": rank, "LOCAL_RANK": rank},
             stdout=subprocess.PIPE,
             text=True,
