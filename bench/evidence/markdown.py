@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
-from evidence.results import ALL_LABELS, CONTROL, TUNED, Results, digest_of, gain, on_folds_of, pooled_gain, share
+from evidence.results import (
+    ALL_LABELS,
+    CONTROL,
+    TUNED,
+    Results,
+    digest_of,
+    gain,
+    on_folds_of,
+    pooled_gain,
+    share,
+    spread_of_draws,
+)
 from evidence.rows import Row
 from evidence.table import Group, Job
 from softdet.errors import DataError
@@ -195,6 +206,11 @@ def _share_table(results: Results, sets: Sequence[str]) -> str:
             f"{_signed(pooled['mean'])} (standard error {100 * pooled['standard_error']:.1f}), ahead in "
             f"{pooled['ahead']} of {pooled['pairs']}."
         )
+    if spread := spread_of_draws(results):
+        notes.append(
+            f"Runs of one config, fold and seed that were made again spread by "
+            f"{100 * spread['std']:.1f} (standard deviation; {spread['runs']} such in all tables)."
+        )
     return "\n\n".join([table, *notes])
 
 
@@ -221,7 +237,7 @@ def _of_fold(results: Results, name: str, arm: str, fold: int) -> str:
     cells = []
     for row in results.of(name, arm):
         if row.fold == fold:
-            draws = results.draws[name, arm, row.fold, row.seed]
+            draws = len(results.draws[name, arm, row.fold, row.seed])
             cells.append(f"{100 * row.AP:.1f}" + (f" ({draws} runs)" if draws > 1 else ""))
     return " / ".join(cells) or _NOTHING
 

@@ -23,13 +23,13 @@ class Results:
         table: what was to be run.
         rows: those that serve an arm; one row may serve several. Of a run that was made more than once, one that holds
             the means.
-        draws: how many runs each of them stands for, by set, arm, fold and seed; rounding alone is another draw on
+        draws: the AP of each run that one stands for, by set, arm, fold and seed; rounding alone is another draw on
             another machine, so none of them is more right than the others.
     """
 
     table: Table
     rows: dict[tuple[str, str], tuple[Row, ...]]
-    draws: dict[tuple[str, str, int, int], int]
+    draws: dict[tuple[str, str, int, int], tuple[float, ...]]
 
     def of(self, set_name: str, arm: str) -> tuple[Row, ...]:
         """All rows of an arm on a set, the tuning fold's among them."""
@@ -50,7 +50,7 @@ def collect(table: Table, rows: Sequence[Row]) -> Results:
     return Results(
         table,
         {key: tuple(mean_of(runs[run]) for run in sorted(runs)) for key, runs in found.items()},
-        {(*key, *run): len(same) for key, runs in found.items() for run, same in runs.items()},
+        {(*key, *run): tuple(row.AP for row in same) for key, runs in found.items() for run, same in runs.items()},
     )
 
 
@@ -58,10 +58,10 @@ def mean_of(rows: Sequence[Row]) -> Row:
     """The last of some rows with the mean of each AP."""
     return replace(
         rows[-1],
-        AP=fmean(row.AP for row in rows),
-        AP50=fmean(row.AP50 for row in rows),
-        AP75=fmean(row.AP75 for row in rows),
-        AP_agnostic=fmean(row.AP_agnostic for row in rows),
+        AP=round(fmean(row.AP for row in rows), 6),
+        AP50=round(fmean(row.AP50 for row in rows), 6),
+        AP75=round(fmean(row.AP75 for row in rows), 6),
+        AP_agnostic=round(fmean(row.AP_agnostic for row in rows), 6),
     )
 
 
@@ -139,13 +139,28 @@ def pooled_gain(results: Results, arm: str = TUNED) -> dict[str, float] | None:
     }
 
 
+def spread_of_draws(results: Results) -> dict[str, float] | None:
+    """How far runs of one config, fold and seed that were made again lie apart: what is chance at least.
+
+    Returns:
+        `std`, of the sample, pooled over all of them: sqrt(sum (AP - mean of its draws)^2 / sum (draws - 1)), and how
+        many such `runs` there are; None where none was made again.
+    """
+    # Two arms of one config share their runs.
+    again = {(name, fold, seed, draws) for (name, _, fold, seed), draws in results.draws.items() if len(draws) > 1}
+    if not again:
+        return None
+    squares = sum((draw - fmean(draws)) ** 2 for *_, draws in again for draw in draws)
+    return {"std": math.sqrt(squares / sum(len(draws) - 1 for *_, draws in again)), "runs": len(again)}
+
+
 def summarize(results: Results, set_name: str, arm: str) -> dict[str, Any]:
     """An arm on a set: means over the reported folds, and every run.
 
     Returns:
         AP_mean, AP_std (of the sample), AP50_mean, AP75_mean, AP_agnostic_mean, in [0, 1], None as long as one of these
         folds has no run; `runs`, with `tuning` true for those of the tuning fold, which are in none of the means, and
-        `draws`, how many each is the mean of.
+        `draws`, the AP of each run that one is the mean of.
     """
     rows = results.reported(set_name, arm)
     return {
@@ -155,9 +170,9 @@ def summarize(results: Results, set_name: str, arm: str) -> dict[str, Any]:
         "AP75_mean": _mean([row.AP75 for row in rows]),
         "AP_agnostic_mean": _mean([row.AP_agnostic for row in rows]),
         "runs": [
-            {name: _plain(value) for name, value in asdict(row).items() if name in _OF_A_RUN}
+            {name: value for name, value in asdict(row).items() if name in _OF_A_RUN}
             | {
-                "draws": results.draws[set_name, arm, row.fold, row.seed],
+                "draws": list(results.draws[set_name, arm, row.fold, row.seed]),
                 "tuning": row.fold == results.table.tuning_fold,
             }
             for row in results.of(set_name, arm)
@@ -186,6 +201,7 @@ def to_json(results: Results) -> dict[str, Any]:
         "share_mean": _mean(list(shares.values())),
         "share_mean_over": list(shares),
         "gain": {name: _rounded(value) for name, value in (pooled_gain(results) or {}).items()},
+        "draws": {name: _rounded(value) for name, value in (spread_of_draws(results) or {}).items()},
         "ablations": _changes(results, "ablation"),
         "control_checks": _changes(results, "control"),
         "search": _changes(results, "search"),
@@ -213,10 +229,6 @@ def on_folds_of(results: Results, set_name: str, arm: str, other: str) -> list[R
 
 def _mean(values: Sequence[float]) -> float | None:
     return _rounded(fmean(values) if values else None)
-
-
-def _plain(value: object) -> object:
-    return _rounded(value) if isinstance(value, float) else value
 
 
 def _rounded(value: float | None) -> float | None:

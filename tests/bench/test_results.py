@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from bench_tables import full_rows, make_row, make_table
 
-from evidence.results import collect, gain, pooled_gain, share, summarize, to_json
+from evidence.results import collect, gain, pooled_gain, share, spread_of_draws, summarize, to_json
 
 
 def test_means_shares_and_gains_are_those_worked_out_by_hand() -> None:
@@ -53,7 +53,19 @@ def test_a_run_that_was_made_again_counts_once_with_the_mean_of_all() -> None:
     assert (second.AP, second.AP50, second.commit) == (pytest.approx(0.34), pytest.approx(0.545), "def")
     assert (0.6, pytest.approx(0.31)) == (other_seed.AP, third.AP), "another seed is a run of its own"
     runs = summarize(results, "drawn", "supervised")["runs"]
-    assert [(run["fold"], run["draws"]) for run in runs] == [(1, 1), (2, 2), (2, 1), (3, 1)]
+    assert [(run["fold"], len(run["draws"])) for run in runs] == [(1, 1), (2, 2), (2, 1), (3, 1)]
+
+
+def test_what_runs_that_were_made_again_spread_by() -> None:
+    table = make_table()
+    rows = full_rows(table)
+    assert spread_of_draws(collect(table, rows)) is None
+    # .29 and .39 of the control; .44, .50 and .41 of the tuned setting, which the ablation's threshold .5 is too.
+    rows += [make_row(table, "supervised", 2, 0.39), make_row(table, "threshold_0.5", 2, 0.50)]
+    rows += [make_row(table, "soft_teacher", 2, 0.41)]
+    found = spread_of_draws(collect(table, rows))
+    # Squares of .05 twice, and of .01, .05 and .04 about .45; one and two degrees of freedom.
+    assert found == {"std": pytest.approx(((2 * 25 + 1 + 25 + 16) * 1e-4 / 3) ** 0.5), "runs": 2}
 
 
 def test_one_gain_over_all_pairs_of_runs() -> None:
